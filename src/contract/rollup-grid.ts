@@ -1,0 +1,25 @@
+/** What usage is broken down by. One rollup table per dimension and grain; member 0 of "org" is the org itself. */
+export const DIMENSIONS = ["org", "model", "client", "actor"] as const;
+export type Dimension = (typeof DIMENSIONS)[number];
+
+/** Bucket widths kept, finest first. Buckets are UTC-aligned and half-open. */
+export const GRAINS = ["15m", "hour", "day"] as const;
+export type Grain = (typeof GRAINS)[number];
+export const GRAIN_SECONDS = { "15m": 900, hour: 3600, day: 86_400 } as const satisfies Record<Grain, number>;
+
+export const rollupTable = (dimension: Dimension, grain: Grain): string => `rollup_${dimension}_${grain}`;
+
+/** Each consumer folds its own dimensions under its own watermark: people are many and change most rows, so they go slower. */
+export const CONSUMERS = {
+  usage: ["org", "model"],
+  people: ["client", "actor"],
+} as const satisfies Record<string, readonly Dimension[]>;
+export type Consumer = keyof typeof CONSUMERS;
+
+/** Dictionary kinds (dictionary.kind). */
+export const MEMBER_KIND = { model: 1, client: 2, actor: 3, errorCode: 4 } as const;
+/** Member ids that are no dictionary rows. */
+export const MEMBER_NONE = 0;
+export const MEMBER_OTHER = -1;
+/** The org id under which system totals are kept: every event is folded under its own org and under this one. */
+export const ALL_ORGS = 0;

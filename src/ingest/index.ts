@@ -1,0 +1,1 @@
+export type { Ingestor, IngestContext } from "./ingestor.ts";

@@ -1,0 +1,197 @@
+import pg from "pg";
+import { from as copyFrom, to as copyTo } from "pg-copy-streams";
+
+/**
+ * One statement, bound parameters only: sql<Row>`select … where id = ${id}`.
+ * int8 arrives as a number (a value beyond 2^53 throws); money is selected `::text`.
+ */
+export type Sql = <Row extends pg.QueryResultRow = never>(
+  strings: TemplateStringsArray,
+  ...values: readonly unknown[]
+) => Promise<Row[]>;
+
+/** An open transaction, or a single session, on one connection. */
+export type Tx = {
+  readonly sql: Sql;
+  /** Runs text with no parameters: DDL, or identifiers from a closed list. Never user input. */
+  exec(text: string): Promise<pg.QueryResult>;
+  /** COPY … FROM STDIN in one write (several writes crash the driver when the server errors mid-COPY). */
+  copyIn(statement: string, data: Buffer): Promise<void>;
+  /** COPY … TO STDOUT, whole. Callers bound the rows. */
+  copyOut(statement: string): Promise<Buffer>;
+};
+
+export type DatabaseOptions = {
+  /** Owner connection: migrations, ingest, rollup. */
+  url: string;
+  /** Connections for ingest and rollup (a rollup consumer holds at most one). */
+  ownerConnectionsMax: number;
+  /** Connections for API reads, apart from ingest so that neither starves the other. */
+  apiConnectionsMax: number;
+  /** Limit of one owner statement, ms. */
+  ownerStatementMsMax: number;
+  /** Limit of one API statement, ms. */
+  apiStatementMsMax: number;
+  /** Limit of a connection attempt, ms. */
+  connectMsMax: number;
+  /** Told of errors on idle connections; they are replaced. */
+  onIdleError: (error: Error) => void;
+};
+
+/** The database, with its two walls: the owner's transactions, and the API's under row-level security. */
+export type Database = AsyncDisposable & {
+  /** A transaction as the owner. Rolled back when `work` throws; the connection is destroyed when it broke. */
+  transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** Single statements as the owner, each its own transaction. */
+  readonly sql: Sql;
+  /** A read-only transaction that sees one org's rows and no other, whatever its statements say. */
+  withOrg<T>(orgId: number, work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** A read-only transaction that sees all orgs: system answers only. */
+  withSystem<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** A session that lasts until disposed: leases, advisory locks, temporary tables. */
+  openSession(): Promise<Session>;
+};
+
+export type Session = AsyncDisposable & {
+  readonly sql: Sql;
+  transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+};
+
+const INT8 = 20;
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: "text" | "binary") =>
+    oid === INT8 && format !== "binary" ? parseSafeInt8 : pg.types.getTypeParser(oid, format)) as never,
+};
+
+function parseSafeInt8(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new RangeError(`int8 ${text} does not fit a number; select it ::text`);
+  return value;
+}
+
+/** Opens both pools and proves the owner's connection works. Throws what PostgreSQL said when it does not. */
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const common = {
+    connectionString: options.url,
+    connectionTimeoutMillis: options.connectMsMax,
+    application_name: "tallystick",
+    types,
+  };
+  const owner = new pg.Pool({
+    ...common,
+    max: options.ownerConnectionsMax,
+    statement_timeout: options.ownerStatementMsMax,
+    lock_timeout: options.ownerStatementMsMax,
+    idle_in_transaction_session_timeout: options.ownerStatementMsMax * 2,
+  });
+  const api = new pg.Pool({
+    ...common,
+    max: options.apiConnectionsMax,
+    options: "-c role=tallystick_api",
+  });
+  for (const pool of [owner, api]) pool.on("error", options.onIdleError);
+  try {
+    await owner.query("select 1");
+  } catch (error) {
+    await Promise.all([owner.end(), api.end()]);
+    throw error;
+  }
+  const begin = (role: string, orgId: string) =>
+    `begin read only; set local role ${role}; set local app.org_id = '${orgId}'; ` +
+    `set local statement_timeout = ${options.apiStatementMsMax}`;
+  return {
+    sql: sqlOf((config) => owner.query(config)),
+    transaction: (work) => onClient(owner, (client) => inTransaction(client, "begin", work)),
+    withOrg: async (orgId, work) => {
+      if (!Number.isInteger(orgId) || orgId < 1) throw new RangeError(`no such org: ${orgId}`);
+      return await onClient(api, (client) =>
+        inTransaction(client, begin("tallystick_api", String(orgId)), work),
+      );
+    },
+    withSystem: (work) =>
+      onClient(api, (client) => inTransaction(client, begin("tallystick_system", ""), work)),
+    openSession: async () => {
+      const client = await owner.connect();
+      // A lost connection shows at the next statement; unheard, the event would end the process.
+      client.on("error", options.onIdleError);
+      return {
+        sql: sqlOf((config) => client.query(config)),
+        transaction: (work) => inTransaction(client, "begin", work),
+        // Destroyed rather than returned: a session may hold temporary tables and locks.
+        [Symbol.asyncDispose]: async () => client.release(true),
+      };
+    },
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all([owner.end(), api.end()]);
+    },
+  };
+}
+
+/** Whether an error means that this connection is of no more use (and that its last outcome may be unknown). */
+export function isConnectionLost(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = "code" in error && typeof error.code === "string" ? error.code : "";
+  if (code.startsWith("08") || code.startsWith("57P")) return true;
+  if (["ECONNRESET", "ECONNREFUSED", "EPIPE", "ETIMEDOUT", "ENOENT"].includes(code)) return true;
+  return /Connection terminated|not queryable|timeout exceeded|Client was closed/i.test(error.message);
+}
+
+async function onClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let failure: Error | undefined;
+  const onError = (error: Error) => (failure = error);
+  client.on("error", onError);
+  try {
+    return await work(client);
+  } catch (error) {
+    if (isConnectionLost(error)) failure = error as Error;
+    throw error;
+  } finally {
+    client.removeListener("error", onError);
+    client.release(failure);
+  }
+}
+
+async function inTransaction<T>(
+  client: pg.PoolClient,
+  begin: string,
+  work: (tx: Tx) => Promise<T>,
+): Promise<T> {
+  await client.query(begin);
+  try {
+    const result = await work(txOf(client));
+    await client.query("commit");
+    return result;
+  } catch (error) {
+    if (!isConnectionLost(error)) await client.query("rollback").catch(() => undefined);
+    throw error;
+  }
+}
+
+function txOf(client: pg.PoolClient): Tx {
+  return {
+    sql: sqlOf((config) => client.query(config)),
+    exec: (text) => client.query(text),
+    copyIn: (statement, data) =>
+      new Promise((resolve, reject) => {
+        const stream = client.query(copyFrom(statement));
+        stream.on("error", reject);
+        stream.on("finish", resolve);
+        stream.end(data);
+      }),
+    copyOut: async (statement) => {
+      const parts: Buffer[] = [];
+      for await (const part of client.query(copyTo(statement))) parts.push(part as Buffer);
+      return Buffer.concat(parts);
+    },
+  };
+}
+
+function sqlOf(query: (config: pg.QueryConfig) => Promise<pg.QueryResult>): Sql {
+  return (async (strings: TemplateStringsArray, ...values: readonly unknown[]) => {
+    let text = strings[0] ?? "";
+    for (let i = 1; i < strings.length; i++) text += `$${i}${strings[i]}`;
+    const result = await query({ text, values: [...values] });
+    return result.rows;
+  }) as Sql;
+}
