@@ -3,3 +3,8 @@ export * from "./outcomes.ts";
 export * from "./failure.ts";
 export * from "./rollup-grid.ts";
 export * from "./batch-ledger.ts";
+export * from "./key-table.ts";
+export * from "./latency-sketch.ts";
+export * from "./money.ts";
+export * from "./zone.ts";
+export * from "./window.ts";

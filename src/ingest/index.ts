@@ -1,1 +1,2 @@
-export type { Ingestor, IngestContext } from "./ingestor.ts";
+export { openIngestor } from "./ingestor.ts";
+export type { IngestContext, IngestDeps, Ingestor, IngestSettings } from "./ingestor.ts";

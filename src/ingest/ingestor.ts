@@ -1,4 +1,15 @@
-import type { IngestOutcome, ParsedItem } from "#contract";
+import { hostname } from "node:os";
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { Failure, type IngestOutcome, type ParsedItem, type Rejection } from "#contract";
+import type { Clock, Crash, Logger } from "#kernel";
+import { classifyError, type Database, type EventIds } from "#store";
+import { daysOf, type CommitRequest } from "./commit-batch.ts";
+import { KeyLedger, type KeyLedgerSettings } from "./key-ledger.ts";
+import { LaneWorker } from "./lane-worker.ts";
+import { MemberIds, type MemberLimits } from "./members.ts";
+import { type BatchItem, PreparedBatch } from "./prepared-batch.ts";
+import { RawPartitions } from "./raw-partitions.ts";
+import { type Work, WorkQueue } from "./work-queue.ts";
 
 /** What a transport says about the items it hands over. */
 export type IngestContext = {
@@ -11,6 +22,324 @@ export type IngestContext = {
 
 /** Takes items in, answers for each, in order. When a call resolves, everything it answers for is durable. */
 export type Ingestor = AsyncDisposable & {
-  /** Throws Failure overloaded, shutting_down, database_unavailable or timeout; then nothing is promised and a retry is safe. */
+  /** Throws Failure overloaded, shutting_down, database_unavailable; then nothing is promised and a retry is safe. */
   ingest(items: readonly ParsedItem[], context: IngestContext): Promise<IngestOutcome[]>;
+  /** Events taken in and not answered yet. */
+  readonly pendingEvents: number;
+  /** Resolves when every closed key partition has its filter: until then duplicates are found more slowly. */
+  readonly filtersBuilt: Promise<void>;
 };
+
+export type IngestSettings = {
+  /** Connections that commit at the same time, each with a lane of its own. */
+  lanes: number;
+  batchEventsMax: number;
+  pendingEventsMax: number;
+  pendingBytesMax: number;
+  /** How long a caller waits for its answer, ms. */
+  waitMsMax: number;
+  rawRetentionDays: number;
+  futureToleranceSeconds: number;
+  leaseSeconds: number;
+  members: MemberLimits;
+  keys: Pick<KeyLedgerSettings, "partitionKeysMax" | "windowHours">;
+};
+
+export type IngestDeps = {
+  database: Database;
+  clock: Clock;
+  logger: Logger;
+  registry: Registry;
+  crash: Crash;
+  random: () => number;
+  settings: IngestSettings;
+};
+
+const MAINTENANCE_MS = 5000;
+const DAY_US = 86_400_000_000;
+
+/**
+ * Opens the path from parsed items to committed events. Callers are grouped: whatever waits when a lane is free
+ * becomes one batch. Disposing finishes what was taken in, then gives the lanes back.
+ */
+export async function openIngestor(deps: IngestDeps): Promise<Ingestor> {
+  const { database, clock, logger, settings } = deps;
+  const keySettings = { ...settings.keys, futureToleranceMs: settings.futureToleranceSeconds * 1000 };
+  const keyLedger = await KeyLedger.open(database, keySettings, { clock, logger });
+  const partitions = new RawPartitions(database, clock);
+  await partitions.refresh();
+  return new GroupCommit(deps, keyLedger, partitions);
+}
+
+class GroupCommit implements Ingestor {
+  readonly #deps: IngestDeps;
+  readonly #keyLedger: KeyLedger;
+  readonly #partitions: RawPartitions;
+  readonly #members: MemberIds;
+  readonly #queue: WorkQueue;
+  readonly #inFlight = new Map<PreparedBatch, Promise<void>>();
+  readonly #lanes: Promise<void>[];
+  readonly #maintenance: NodeJS.Timeout;
+  readonly #metrics: ReturnType<typeof createMetrics>;
+  #isStopping = false;
+  #lastError: unknown;
+
+  constructor(deps: IngestDeps, keyLedger: KeyLedger, partitions: RawPartitions) {
+    const { settings } = deps;
+    this.#deps = deps;
+    this.#keyLedger = keyLedger;
+    this.#partitions = partitions;
+    this.#members = new MemberIds(deps.database, settings.members);
+    this.#queue = new WorkQueue({ eventsMax: settings.pendingEventsMax, bytesMax: settings.pendingBytesMax });
+    this.#metrics = createMetrics(deps.registry, () => this.#queue.pendingEvents);
+    this.#lanes = Array.from({ length: settings.lanes }, () => this.#runLane());
+    this.#maintenance = setInterval(() => void this.#maintain(), MAINTENANCE_MS);
+    this.#maintenance.unref();
+  }
+
+  get pendingEvents(): number {
+    return this.#queue.pendingEvents;
+  }
+
+  get filtersBuilt(): Promise<void> {
+    return this.#keyLedger.filtersBuilt;
+  }
+
+  async ingest(items: readonly ParsedItem[], context: IngestContext): Promise<IngestOutcome[]> {
+    if (items.length === 0) return [];
+    if (this.#isStopping) {
+      throw new Failure("shutting_down", "The service is stopping; send the batch again shortly.", { retryAfterSeconds: 2 });
+    }
+    const bytes = items.reduce((sum, { bytes: own }) => sum + own.length, 0);
+    if (!this.#queue.hasRoomFor(items.length, bytes)) throw this.#overload();
+    this.#deps.crash("after_decode");
+    const receivedAtMs = this.#deps.clock.now();
+    const { source, backfill: isBackfill, correlationId } = context;
+    const outcomes = await new Promise<IngestOutcome[]>((resolve, reject) => {
+      const work: Work = {
+        items: items.map((item) => ({ item, source, isBackfill, receivedAtMs })),
+        bytes,
+        correlationId,
+        isAbandoned: false,
+        resolve: (value) => (clearTimeout(timer), resolve(value)),
+        reject: (error) => (clearTimeout(timer), reject(error)),
+      };
+      const timer = setTimeout(() => {
+        work.isAbandoned = true;
+        reject(this.#overload());
+      }, this.#deps.settings.waitMsMax);
+      this.#queue.push(work);
+    });
+    this.#deps.crash("after_ack");
+    return outcomes;
+  }
+
+  /** Why a caller has to come back: the database, if that is what is wrong, else the load. */
+  #overload(): Failure {
+    const isOutage = this.#lastError !== undefined;
+    return new Failure(
+      isOutage ? "database_unavailable" : "overloaded",
+      isOutage
+        ? "The database does not take events at the moment. Nothing is lost: send the same events again."
+        : "More events are waiting than can be committed in time. Send the same events again a little later.",
+      { retryAfterSeconds: isOutage ? 5 : 1, cause: this.#lastError },
+    );
+  }
+
+  async #runLane(): Promise<void> {
+    const { database, clock, logger, crash, random, settings } = this.#deps;
+    await using worker = new LaneWorker({
+      database,
+      keyLedger: this.#keyLedger,
+      clock,
+      logger,
+      crash,
+      random,
+      owner: `${hostname()}/${process.pid}`,
+      leaseSeconds: settings.leaseSeconds,
+      onRetry: () => this.#metrics.retries.inc(),
+    });
+    for (;;) {
+      const taken = await this.#queue.take(settings.batchEventsMax);
+      if (taken.length === 0) return;
+      await this.#settle(worker, taken);
+    }
+  }
+
+  /** Commits what callers brought and answers each of them. Never throws: a failure is the callers' answer. */
+  async #settle(worker: LaneWorker, taken: readonly Work[]): Promise<void> {
+    const items = taken.flatMap((work) => work.items);
+    const isWanted = () => taken.some((work) => !work.isAbandoned);
+    const correlationId = taken[0]?.correlationId ?? "";
+    try {
+      const endTimer = this.#metrics.duration.startTimer();
+      const outcomes = await this.#commitItems(worker, items, { correlationId, isWanted });
+      endTimer();
+      this.#lastError = undefined;
+      for (const { status } of outcomes) this.#metrics.events.inc({ status });
+      this.#metrics.batchEvents.observe(items.length);
+      let at = 0;
+      for (const work of taken) work.resolve(outcomes.slice(at, (at += work.items.length)));
+    } catch (error) {
+      this.#lastError = error;
+      this.#deps.logger.error({ err: error, correlationId, events: items.length }, "batch given up");
+      for (const work of taken) work.reject(this.#overload());
+    } finally {
+      for (const work of taken) this.#queue.release(work);
+    }
+  }
+
+  /**
+   * Commits items as one batch. When one of them cannot be stored, halves the batch until it stands alone, and
+   * quarantines it: its neighbours are counted.
+   */
+  async #commitItems(
+    worker: LaneWorker,
+    items: readonly BatchItem[],
+    how: { correlationId: string; isWanted: () => boolean; poison?: Rejection },
+  ): Promise<IngestOutcome[]> {
+    try {
+      return await this.#commitOnce(worker, items, how);
+    } catch (error) {
+      if (classifyError(error) === "retry" || how.poison) throw error;
+      if (items.length > 1) {
+        const half = Math.ceil(items.length / 2);
+        const first = await this.#commitItems(worker, items.slice(0, half), how);
+        return [...first, ...(await this.#commitItems(worker, items.slice(half), how))];
+      }
+      this.#deps.logger.error({ err: error, correlationId: how.correlationId }, "event cannot be stored");
+      const about = items[0]?.item.event ?? items[0]?.item.rejection;
+      const poison: Rejection = {
+        code: "internal_error",
+        pointer: "",
+        detail: `This event could not be stored (correlation id ${how.correlationId}); it can be replayed.`,
+        eventId: about?.eventId ?? null,
+        orgId: about?.orgId ?? null,
+        occurredAtUs: about?.occurredAtUs ?? null,
+      };
+      return await this.#commitItems(worker, items, { ...how, poison });
+    }
+  }
+
+  async #commitOnce(
+    worker: LaneWorker,
+    items: readonly BatchItem[],
+    how: { correlationId: string; isWanted: () => boolean; poison?: Rejection },
+  ): Promise<IngestOutcome[]> {
+    const request = await this.#prepare(items, how);
+    const { batch } = request;
+    // An item that an earlier batch of this process may be about to count waits for that batch: without this, two
+    // transactions would claim the same keys and one would fail or block the other.
+    const earlier = [...this.#inFlight].filter(([other]) => batch.overlaps(other)).map(([, settled]) => settled);
+    const settled = Promise.withResolvers<void>();
+    this.#inFlight.set(batch, settled.promise);
+    try {
+      await Promise.all(earlier);
+      return await worker.commit(request, how.isWanted);
+    } finally {
+      this.#inFlight.delete(batch);
+      settled.resolve();
+    }
+  }
+
+  /** Applies the rules that need a clock, and turns texts into ids. */
+  async #prepare(items: readonly BatchItem[], how: { correlationId: string; poison?: Rejection }): Promise<CommitRequest> {
+    const rejections = items.map((item) => how.poison ?? item.item.rejection ?? this.#judgeTime(item));
+    const events = items.flatMap(({ item }, i) => (item.event && !rejections[i] ? [item.event] : []));
+    const refused = await this.#members.load(
+      events,
+      items.map(({ source }) => source),
+    );
+    const ids: (EventIds | undefined)[] = items.map(({ item: { event }, source }, i) => {
+      if (!event || rejections[i]) return undefined;
+      if (!refused.has(event.orgId)) return this.#members.idsOf(event, source);
+      rejections[i] = reject(event, "unknown_org", "/org_id", "No further org can be registered: the limit is reached.");
+      return undefined;
+    });
+    const named = items.flatMap(({ item }, i) => (ids[i] ? [] : [(item.event ?? item.rejection).orgId ?? ""]));
+    const orgIds = named.length > 0 ? await this.#members.findOrgIds(named) : new Map<string, number>();
+    const batch = new PreparedBatch(items, rejections, ids);
+    await this.#partitions.ensure(daysOf(batch));
+    const place = (i: number) => {
+      const known = ids[i];
+      if (known) return known;
+      const received = items[i];
+      if (!received) throw new RangeError(`no item ${i}`);
+      const orgText = (received.item.event ?? received.item.rejection).orgId;
+      return { orgId: orgIds.get(orgText ?? "") ?? 0, sourceId: this.#members.sourceId(received.source) };
+    };
+    return { batch, place, correlationId: how.correlationId };
+  }
+
+  #judgeTime({ item: { event }, isBackfill, receivedAtMs }: BatchItem): Rejection | undefined {
+    if (!event) return undefined;
+    const { futureToleranceSeconds, rawRetentionDays } = this.#deps.settings;
+    const aheadUs = event.occurredAtUs - receivedAtMs * 1000;
+    if (aheadUs > futureToleranceSeconds * 1_000_000) {
+      return reject(event, "future_timestamp", "/occurred_at", `occurred_at is more than ${futureToleranceSeconds} s in the future.`);
+    }
+    if (!isBackfill && -aheadUs > rawRetentionDays * DAY_US) {
+      const detail = `occurred_at is older than the ${rawRetentionDays} days of raw events kept; send it as backfill to count it.`;
+      return reject(event, "too_old", "/occurred_at", detail);
+    }
+    return undefined;
+  }
+
+  async #maintain(): Promise<void> {
+    try {
+      await this.#keyLedger.maintain();
+      await this.#partitions.refresh();
+    } catch (error) {
+      this.#deps.logger.warn({ err: error }, "key and partition upkeep failed; tried again in a moment");
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isStopping = true;
+    clearInterval(this.#maintenance);
+    this.#queue.close();
+    this.#deps.crash("shutdown_mid_drain");
+    await Promise.all(this.#lanes);
+    await this.#keyLedger[Symbol.asyncDispose]();
+  }
+}
+
+const reject = (
+  { eventId, orgId, occurredAtUs }: { eventId: string; orgId: string; occurredAtUs: number },
+  code: Rejection["code"],
+  pointer: string,
+  detail: string,
+): Rejection => ({ code, pointer, detail, eventId, orgId, occurredAtUs });
+
+function createMetrics(registry: Registry, pending: () => number) {
+  const registers = [registry];
+  new Gauge({
+    name: "tallystick_ingest_pending_events",
+    help: "Events received and not answered yet",
+    registers,
+    collect() {
+      this.set(pending());
+    },
+  });
+  return {
+    events: new Counter({
+      name: "tallystick_ingest_events_total",
+      help: "Events answered, by status",
+      labelNames: ["status"],
+      registers,
+    }),
+    retries: new Counter({ name: "tallystick_ingest_retries_total", help: "Batches tried again", registers }),
+    duration: new Histogram({
+      name: "tallystick_ingest_batch_seconds",
+      help: "From taking a batch to its commit",
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    }),
+    batchEvents: new Histogram({
+      name: "tallystick_ingest_batch_events",
+      help: "Events of a committed batch",
+      buckets: [1, 10, 100, 500, 1000, 2500, 5000, 10_000],
+      registers,
+    }),
+  };
+}

@@ -1,3 +1,6 @@
 export * from "./clock.ts";
 export * from "./logger.ts";
 export * from "./crashpoint.ts";
+export * from "./bloom-filter.ts";
+export * from "./operator-error.ts";
+export * from "./retry.ts";

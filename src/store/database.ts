@@ -1,5 +1,6 @@
 import pg from "pg";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
+import { isConnectionLost } from "./errors.ts";
 
 /**
  * One statement, bound parameters only: sql<Row>`select … where id = ${id}`.
@@ -19,6 +20,8 @@ export type Tx = {
   copyIn(statement: string, data: Buffer): Promise<void>;
   /** COPY … TO STDOUT, whole. Callers bound the rows. */
   copyOut(statement: string): Promise<Buffer>;
+  /** COPY … TO STDOUT, piece by piece as it arrives; read to the end. */
+  copyOutChunks(statement: string): AsyncIterable<Buffer>;
 };
 
 export type DatabaseOptions = {
@@ -48,10 +51,14 @@ export type Database = AsyncDisposable & {
   withOrg<T>(orgId: number, work: (tx: Tx) => Promise<T>): Promise<T>;
   /** A read-only transaction that sees all orgs: system answers only. */
   withSystem<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
-  /** A session that lasts until disposed: leases, advisory locks, temporary tables. */
+  /**
+   * A session that lasts until disposed: leases, advisory locks, temporary tables. It plans each statement once,
+   * without its parameters and for indexes: its tables grow from nothing faster than statistics follow.
+   */
   openSession(): Promise<Session>;
 };
 
+/** One connection, held until disposed and then closed. */
 export type Session = AsyncDisposable & {
   readonly sql: Sql;
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
@@ -114,6 +121,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       const client = await owner.connect();
       // A lost connection shows at the next statement; unheard, the event would end the process.
       client.on("error", options.onIdleError);
+      await client.query(
+        "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set max_parallel_workers_per_gather = 0",
+      );
       return {
         sql: sqlOf((config) => client.query(config)),
         transaction: (work) => inTransaction(client, "begin", work),
@@ -125,15 +135,6 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       await Promise.all([owner.end(), api.end()]);
     },
   };
-}
-
-/** Whether an error means that this connection is of no more use (and that its last outcome may be unknown). */
-export function isConnectionLost(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const code = "code" in error && typeof error.code === "string" ? error.code : "";
-  if (code.startsWith("08") || code.startsWith("57P")) return true;
-  if (["ECONNRESET", "ECONNREFUSED", "EPIPE", "ETIMEDOUT", "ENOENT"].includes(code)) return true;
-  return /Connection terminated|not queryable|timeout exceeded|Client was closed/i.test(error.message);
 }
 
 async function onClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
@@ -184,14 +185,42 @@ function txOf(client: pg.PoolClient): Tx {
       for await (const part of client.query(copyTo(statement))) parts.push(part as Buffer);
       return Buffer.concat(parts);
     },
+    copyOutChunks: (statement) => client.query(copyTo(statement)),
   };
 }
 
 function sqlOf(query: (config: pg.QueryConfig) => Promise<pg.QueryResult>): Sql {
   return (async (strings: TemplateStringsArray, ...values: readonly unknown[]) => {
+    const bound: unknown[] = [];
     let text = strings[0] ?? "";
-    for (let i = 1; i < strings.length; i++) text += `$${i}${strings[i]}`;
-    const result = await query({ text, values: [...values] });
+    values.forEach((value, i) => {
+      text += value instanceof Identifier ? value.name : `$${bound.push(value)}`;
+      text += strings[i + 1] ?? "";
+    });
+    const result = await query({ name: statementName(text), text, values: bound });
     return result.rows;
   }) as Sql;
+}
+
+const statementNames = new Map<string, string>();
+
+/** Every statement is prepared once per connection, under a name that stands for its text. */
+function statementName(text: string): string {
+  let name = statementNames.get(text);
+  if (!name) statementNames.set(text, (name = `s${statementNames.size}`));
+  return name;
+}
+
+/** A table name inside a statement. */
+class Identifier {
+  readonly name: string;
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+/** Puts a table name from a closed list into a statement: sql`select … from ${table("rollup_org_hour")}`. Throws on anything but [a-z0-9_]. */
+export function table(name: string): Identifier {
+  if (!/^[a-z][a-z0-9_]{0,62}$/.test(name)) throw new RangeError("not a table name");
+  return new Identifier(name);
 }

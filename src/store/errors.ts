@@ -1,0 +1,31 @@
+/** SQLSTATE of a PostgreSQL error, or "" for anything else. */
+export const sqlStateOf = (error: unknown): string =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
+
+const SOCKET_CODES = new Set(["ECONNRESET", "ECONNREFUSED", "EPIPE", "ETIMEDOUT", "ENOENT", "ENOTFOUND"]);
+
+/** Whether an error means that this connection is of no more use (and that its last outcome may be unknown). */
+export function isConnectionLost(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = sqlStateOf(error);
+  if (code.startsWith("08") || code.startsWith("57P") || SOCKET_CODES.has(code)) return true;
+  return /Connection terminated|not queryable|timeout exceeded when trying to connect|Query read timeout|Client was closed|client has encountered/i.test(
+    error.message,
+  );
+}
+
+/**
+ * What to do about a failed statement: `retry` (the same work may succeed: serialization, deadlock, lock or
+ * statement time-out, resources, read-only standby, lost connection), `data` (a row in it will never succeed),
+ * or `bug` (neither).
+ */
+export function classifyError(error: unknown): "retry" | "data" | "bug" {
+  if (isConnectionLost(error)) return "retry";
+  const state = sqlStateOf(error);
+  if (/^(40001|40P01|55P03|57014|25006|25P03|53...|58...)$/.test(state)) return "retry";
+  if (/^(22|23)...$/.test(state)) return "data";
+  return "bug";
+}
+
+/** A unique key that another transaction took first: probing again will show it as a duplicate. */
+export const isUniqueViolation = (error: unknown): boolean => sqlStateOf(error) === "23505";

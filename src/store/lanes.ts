@@ -1,0 +1,82 @@
+import type { Sql } from "./database.ts";
+
+/** A lane this process holds: only the holder of the current epoch can advance it. */
+export type Lane = { laneId: number; epoch: number; batchNo: number };
+
+/** Batch ids carry their lane in the upper bits: 2^36 batches a lane, 2^17 lanes, a safe integer. */
+export const batchIdOf = (laneId: number, batchNo: number): number => laneId * 2 ** 36 + batchNo;
+
+/**
+ * Takes over a free lane of a transport (its lease has run out), or none. Locks one row, skipping locked ones.
+ * The epoch grows, so its former holder can no longer commit.
+ */
+export const takeFreeLane = async (
+  sql: Sql,
+  request: { transport: string; owner: string; leaseSeconds: number },
+): Promise<Lane | undefined> => {
+  const [lane] = await sql<Lane>`
+    update lane
+       set epoch = epoch + 1,
+           owner = ${request.owner},
+           lease_until = clock_timestamp() + make_interval(secs => ${request.leaseSeconds})
+     where id = (
+             select id
+               from lane
+              where transport = ${request.transport}
+                and lease_until < clock_timestamp()
+              order by id
+              limit 1
+                for update skip locked)
+    returning id as "laneId", epoch, batch_no as "batchNo"`;
+  return lane;
+};
+
+/** Adds a lane to a transport under the lowest free number and holds it; none when another process was faster. */
+export const insertLane = async (
+  sql: Sql,
+  request: { transport: string; owner: string; leaseSeconds: number },
+): Promise<Lane | undefined> => {
+  const [lane] = await sql<Lane>`
+    insert into lane (transport, partition, epoch, owner, lease_until)
+    select ${request.transport},
+           (select count(*) from lane where transport = ${request.transport})::text,
+           1,
+           ${request.owner},
+           clock_timestamp() + make_interval(secs => ${request.leaseSeconds})
+        on conflict (transport, partition) do nothing
+    returning id as "laneId", epoch, batch_no as "batchNo"`;
+  return lane;
+};
+
+/** What `advanceLane` found. */
+export type LaneAdvance = { openKeyPartition: number; oldestKeyPartition: number };
+
+/**
+ * The fence: moves the lane to the next batch, or finds it lost (undefined: another process holds it, or this batch
+ * is in already). Also reads which key partitions there are, under the lock the transaction holds. Locks the lane's row.
+ */
+export const advanceLane = async (sql: Sql, lane: Lane, leaseSeconds: number): Promise<LaneAdvance | undefined> => {
+  const [row] = await sql<LaneAdvance>`
+    update lane
+       set batch_no = batch_no + 1,
+           lease_until = clock_timestamp() + make_interval(secs => ${leaseSeconds})
+     where id = ${lane.laneId}
+       and epoch = ${lane.epoch}
+       and batch_no = ${lane.batchNo}
+    returning (select no from event_key_partition where closed_at is null) as "openKeyPartition",
+              (select min(no) from event_key_partition) as "oldestKeyPartition"`;
+  return row;
+};
+
+/** Where the lane stands now, to settle a COMMIT whose answer was lost. Primary key; reads only. */
+export const findLane = async (sql: Sql, laneId: number): Promise<Lane | undefined> => {
+  const [lane] = await sql<Lane>`select id as "laneId", epoch, batch_no as "batchNo" from lane where id = ${laneId}`;
+  return lane;
+};
+
+/** Gives a lane back at once instead of at the end of its lease. No effect when it is no longer ours. */
+export const releaseLane = (sql: Sql, lane: Lane): Promise<never[]> => sql`
+  update lane
+     set lease_until = '-infinity', owner = null
+   where id = ${lane.laneId}
+     and epoch = ${lane.epoch}`;
