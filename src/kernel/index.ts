@@ -4,3 +4,5 @@ export * from "./crashpoint.ts";
 export * from "./bloom-filter.ts";
 export * from "./operator-error.ts";
 export * from "./retry.ts";
+export * from "./csv-reader.ts";
+export * from "./line-reader.ts";

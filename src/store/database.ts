@@ -78,6 +78,8 @@ function parseSafeInt8(text: string): number {
 
 /** Opens both pools and proves the owner's connection works. Throws what PostgreSQL said when it does not. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  // Statements are short and many: compiling them or sharing them out among workers costs more than it saves.
+  const planner = "-c jit=off -c max_parallel_workers_per_gather=0";
   const common = {
     connectionString: options.url,
     connectionTimeoutMillis: options.connectMsMax,
@@ -87,6 +89,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const owner = new pg.Pool({
     ...common,
     max: options.ownerConnectionsMax,
+    options: planner,
     statement_timeout: options.ownerStatementMsMax,
     lock_timeout: options.ownerStatementMsMax,
     idle_in_transaction_session_timeout: options.ownerStatementMsMax * 2,
@@ -94,7 +97,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const api = new pg.Pool({
     ...common,
     max: options.apiConnectionsMax,
-    options: "-c role=tallystick_api",
+    options: `${planner} -c role=tallystick_api`,
   });
   for (const pool of [owner, api]) pool.on("error", options.onIdleError);
   try {
@@ -122,7 +125,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       // A lost connection shows at the next statement; unheard, the event would end the process.
       client.on("error", options.onIdleError);
       await client.query(
-        "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set max_parallel_workers_per_gather = 0",
+        "set plan_cache_mode = force_generic_plan; set enable_seqscan = off",
       );
       return {
         sql: sqlOf((config) => client.query(config)),

@@ -8,3 +8,8 @@ export * from "./dictionary.ts";
 export * from "./events.ts";
 export * from "./keys.ts";
 export * from "./migrate.ts";
+export * from "./quarantine-reads.ts";
+export * from "./folds.ts";
+export * from "./rollups.ts";
+export * from "./ledger.ts";
+export * from "./freshness.ts";
