@@ -114,9 +114,10 @@ async function writeAccepted(
     if (event.occurredAtUs > max) max = event.occurredAtUs;
     if (n % ROWS_PER_TURN === ROWS_PER_TURN - 1) await nextTurn();
   }
-  await copyKeys(tx, keyPartition, keyRows);
+  const keys = await copyKeys(tx, keyPartition, keyRows);
   deps.crash("after_keys");
-  await copyEvents(tx, eventRows);
+  const events = await copyEvents(tx, eventRows);
+  if (keys !== accepted.length || events !== accepted.length) throw new Error("rows stored differ from rows accepted");
   deps.crash("after_raw");
   return { minOccurredAtUs: min, maxOccurredAtUs: max };
 }

@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { Failure, type IngestOutcome, type ParsedItem, type Rejection } from "#contract";
-import type { Clock, Crash, Logger } from "#kernel";
+import { type Clock, type Crash, type Logger, retry } from "#kernel";
 import { classifyError, type Database, type EventIds } from "#store";
 import { daysOf, type CommitRequest } from "./commit-batch.ts";
 import { KeyLedger, type KeyLedgerSettings } from "./key-ledger.ts";
@@ -226,7 +226,14 @@ class GroupCommit implements Ingestor {
     items: readonly BatchItem[],
     how: { correlationId: string; isWanted: () => boolean; poison?: Rejection },
   ): Promise<IngestOutcome[]> {
-    const request = await this.#prepare(items, how);
+    const request = await retry(() => this.#prepare(items, how), {
+      attemptsMax: Number.POSITIVE_INFINITY,
+      waitMs: 20,
+      waitMsMax: 2000,
+      isRetryable: (error) => how.isWanted() && classifyError(error) === "retry",
+      random: this.#deps.random,
+      onRetry: () => this.#metrics.retries.inc(),
+    });
     const { batch } = request;
     // An item that an earlier batch of this process may be about to count waits for that batch: without this, two
     // transactions would claim the same keys and one would fail or block the other.
@@ -245,17 +252,10 @@ class GroupCommit implements Ingestor {
   /** Applies the rules that need a clock, and turns texts into ids. */
   async #prepare(items: readonly BatchItem[], how: { correlationId: string; poison?: Rejection }): Promise<CommitRequest> {
     const rejections = items.map((item) => how.poison ?? item.item.rejection ?? this.#judgeTime(item));
-    const events = items.flatMap(({ item }, i) => (item.event && !rejections[i] ? [item.event] : []));
-    const refused = await this.#members.load(
-      events,
-      items.map(({ source }) => source),
+    const ids = items.map(({ item: { event }, source }, i) =>
+      event && !rejections[i] ? this.#members.findIds(event, source) : undefined,
     );
-    const ids: (EventIds | undefined)[] = items.map(({ item: { event }, source }, i) => {
-      if (!event || rejections[i]) return undefined;
-      if (!refused.has(event.orgId)) return this.#members.idsOf(event, source);
-      rejections[i] = reject(event, "unknown_org", "/org_id", "No further org can be registered: the limit is reached.");
-      return undefined;
-    });
+    await this.#loadMissing(items, rejections, ids);
     const named = items.flatMap(({ item }, i) => (ids[i] ? [] : [(item.event ?? item.rejection).orgId ?? ""]));
     const orgIds = named.length > 0 ? await this.#members.findOrgIds(named) : new Map<string, number>();
     const batch = new PreparedBatch(items, rejections, ids);
@@ -269,6 +269,26 @@ class GroupCommit implements Ingestor {
       return { orgId: orgIds.get(orgText ?? "") ?? 0, sourceId: this.#members.sourceId(received.source) };
     };
     return { batch, place, correlationId: how.correlationId };
+  }
+
+  /** Gives ids to the events that have none yet, and a rejection to those that cannot get any. */
+  async #loadMissing(
+    items: readonly BatchItem[],
+    rejections: (Rejection | undefined)[],
+    ids: (EventIds | undefined)[],
+  ): Promise<void> {
+    const missing = items.flatMap(({ item: { event }, source }, i) => (event && !rejections[i] && !ids[i] ? [{ event, source, i }] : []));
+    const refused = await this.#members.load(
+      missing.map(({ event }) => event),
+      items.map(({ source }) => source),
+    );
+    for (const { event, source, i } of missing) {
+      if (refused.has(event.orgId)) {
+        rejections[i] = reject(event, "unknown_org", "/org_id", "No further org can be registered: the limit is reached.");
+      } else {
+        ids[i] = this.#members.findIds(event, source);
+      }
+    }
   }
 
   #judgeTime({ item: { event }, isBackfill, receivedAtMs }: BatchItem): Rejection | undefined {

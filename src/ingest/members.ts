@@ -17,6 +17,7 @@ export class MemberIds {
   readonly #membersMax: number[];
   readonly #orgs = new Map<string, OrgMembers>();
   readonly #sources = new Map<string, number>();
+  #loading: Promise<unknown> = Promise.resolve();
 
   constructor(database: Database, limits: MemberLimits) {
     this.#database = database;
@@ -24,8 +25,15 @@ export class MemberIds {
     this.#membersMax = [limits.modelsMax, limits.clientsMax, limits.actorsMax, limits.errorCodesMax];
   }
 
-  /** Makes sure every text of these events has an id. Returns the org texts refused because there are too many orgs. */
-  async load(events: Iterable<UsageEvent>, sources: Iterable<string>): Promise<Set<string>> {
+  /** Gives every text of these events an id, as far as the limits go. Returns the orgs refused because there are too many. */
+  load(events: readonly UsageEvent[], sources: Iterable<string>): Promise<Set<string>> {
+    // One at a time: two loads of the same new org would each build its maps, and one would lose the other's texts.
+    const loaded = this.#loading.then(() => this.#load(events, sources));
+    this.#loading = loaded.catch(() => undefined);
+    return loaded;
+  }
+
+  async #load(events: readonly UsageEvent[], sources: Iterable<string>): Promise<Set<string>> {
     const newSources = [...new Set(sources)].filter((name) => !this.#sources.has(name));
     if (newSources.length > 0) {
       for (const { id, name } of await upsertSources(this.#database.sql, newSources)) this.#sources.set(name, id);
@@ -37,19 +45,28 @@ export class MemberIds {
     return refused;
   }
 
-  /** The ids of an event whose texts were loaded. Values over an org's limit come back as MEMBER_OTHER. */
-  idsOf(event: UsageEvent, source: string): EventIds {
+  /**
+   * The ids of an event, or undefined when one of its texts has to be loaded first. Values over an org's limit come
+   * back as MEMBER_OTHER.
+   */
+  findIds(event: UsageEvent, source: string): EventIds | undefined {
     const org = this.#orgs.get(event.orgId);
-    if (!org) throw new Error("org was not loaded");
-    const [models, clients, actors, errorCodes] = org.byKind;
-    return {
-      orgId: org.id,
-      modelId: models?.get(event.modelId) ?? MEMBER_OTHER,
-      clientId: event.clientId === null ? MEMBER_NONE : (clients?.get(event.clientId) ?? MEMBER_OTHER),
-      actorId: event.actorId === null ? MEMBER_NONE : (actors?.get(event.actorId) ?? MEMBER_OTHER),
-      errorCodeId: event.errorCode === null ? MEMBER_NONE : (errorCodes?.get(event.errorCode) ?? MEMBER_OTHER),
-      sourceId: this.sourceId(source),
-    };
+    const sourceId = this.#sources.get(source);
+    if (!org || sourceId === undefined) return undefined;
+    const modelId = this.#find(org, MEMBER_KIND.model, event.modelId);
+    const clientId = this.#find(org, MEMBER_KIND.client, event.clientId);
+    const actorId = this.#find(org, MEMBER_KIND.actor, event.actorId);
+    const errorCodeId = this.#find(org, MEMBER_KIND.errorCode, event.errorCode);
+    if (modelId === undefined || clientId === undefined || actorId === undefined || errorCodeId === undefined) return undefined;
+    return { orgId: org.id, modelId, clientId, actorId, errorCodeId, sourceId };
+  }
+
+  #find(org: OrgMembers, kind: number, value: string | null): number | undefined {
+    if (value === null) return MEMBER_NONE;
+    const known = org.byKind[kind - 1];
+    const id = known?.get(value);
+    if (id === undefined && known && known.size >= (this.#membersMax[kind - 1] ?? 0)) return MEMBER_OTHER;
+    return id;
   }
 
   sourceId(name: string): number {
@@ -93,7 +110,7 @@ export class MemberIds {
     return refused;
   }
 
-  async #loadMembers(events: Iterable<UsageEvent>): Promise<void> {
+  async #loadMembers(events: readonly UsageEvent[]): Promise<void> {
     const missing = new Map<string, { orgId: number; kind: number; value: string; into: Map<string, number> }>();
     const want = (org: OrgMembers, kind: number, value: string | null): void => {
       if (value === null) return;

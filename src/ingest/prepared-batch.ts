@@ -42,8 +42,9 @@ export class PreparedBatch {
     let count = 0;
     for (let i = 0; i < items.length; i++) {
       const event = this.eventAt(i);
+      if (!event) continue;
       const orgId = ids[i]?.orgId;
-      if (!event || orgId === undefined) continue;
+      if (orgId === undefined) throw new Error("a valid event has no ids");
       const first = this.keys.add(i, event.key, orgId);
       if (first >= 0) this.#repeats.push({ item: i, first });
       else order[count++] = event.key[0] * 1_048_576 + i;
@@ -68,9 +69,10 @@ export class PreparedBatch {
 
   /** Decides every item, given which keys were counted before. */
   judge(known: readonly FoundKey[]): IngestOutcome[] {
-    const outcomes: IngestOutcome[] = this.rejections.map((rejection) =>
-      rejection ? { status: "rejected", ...brief(rejection) } : ACCEPTED,
+    const outcomes: (IngestOutcome | undefined)[] = this.rejections.map((rejection) =>
+      rejection ? { status: "rejected", ...brief(rejection) } : undefined,
     );
+    for (const first of this.firsts) outcomes[first] = ACCEPTED;
     const knownHash = new Map<number, string>();
     for (const { key, orgId, contentHash } of known) {
       const first = this.keys.get(parseKey(key), orgId);
@@ -85,7 +87,10 @@ export class PreparedBatch {
       const counted = knownHash.get(first) ?? hashText(firstEvent);
       outcomes[item] = hashText(event) === counted ? DUPLICATE : CONFLICT;
     }
-    return outcomes;
+    return outcomes.map((outcome) => {
+      if (!outcome) throw new Error("an item was left without an outcome");
+      return outcome;
+    });
   }
 
   /** What of this batch goes to quarantine. */

@@ -16,8 +16,8 @@ export type Tx = {
   readonly sql: Sql;
   /** Runs text with no parameters: DDL, or identifiers from a closed list. Never user input. */
   exec(text: string): Promise<pg.QueryResult>;
-  /** COPY … FROM STDIN in one write (several writes crash the driver when the server errors mid-COPY). */
-  copyIn(statement: string, data: Buffer): Promise<void>;
+  /** COPY … FROM STDIN in one write (several crash the driver when the server errors mid-COPY). Returns the rows stored. */
+  copyIn(statement: string, data: Buffer): Promise<number>;
   /** COPY … TO STDOUT, whole. Callers bound the rows. */
   copyOut(statement: string): Promise<Buffer>;
   /** COPY … TO STDOUT, piece by piece as it arrives; read to the end. */
@@ -180,7 +180,7 @@ function txOf(client: pg.PoolClient): Tx {
       new Promise((resolve, reject) => {
         const stream = client.query(copyFrom(statement));
         stream.on("error", reject);
-        stream.on("finish", resolve);
+        stream.on("finish", () => resolve(stream.rowCount));
         stream.end(data);
       }),
     copyOut: async (statement) => {

@@ -150,8 +150,8 @@ export class EventRows extends CopyBuffer {
   }
 }
 
-/** Appends raw rows in one COPY. Not repeatable: its transaction's lane fence is what makes it happen once. */
-export const copyEvents = (tx: Tx, rows: EventRows): Promise<void> =>
+/** Appends raw rows in one COPY and returns how many. Not repeatable: its transaction's lane fence is what makes it happen once. */
+export const copyEvents = (tx: Tx, rows: EventRows): Promise<number> =>
   tx.copyIn(`copy usage_event (${COLUMNS}) from stdin (format binary)`, rows.finish());
 
 /** A key found where it was looked for, with the hash of the content that came first. */

@@ -32,8 +32,8 @@ export class KeyRows extends CopyBuffer {
   }
 }
 
-/** Claims the keys of new events. 23505 when another transaction claimed one first: roll back and look again. */
-export const copyKeys = (tx: Tx, partition: number, rows: KeyRows): Promise<void> =>
+/** Claims the keys of new events and returns how many. 23505 when another transaction claimed one first: roll back and look again. */
+export const copyKeys = (tx: Tx, partition: number, rows: KeyRows): Promise<number> =>
   tx.copyIn(`copy event_key_${partition} (key, content_hash, org_id) from stdin (format binary)`, rows.finish());
 
 /** Keys as PostgreSQL's binary uuid[], for `= any($1)`: the driver sends a Buffer as it is. */
