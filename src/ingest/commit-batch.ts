@@ -1,4 +1,4 @@
-import { encodeBatchLedger, type IngestOutcome } from "#contract";
+import { encodeBatchLedger, type IngestOutcome, type UsageEvent } from "#contract";
 import type { Clock, Crash } from "#kernel";
 import {
   advanceLane,
@@ -11,6 +11,7 @@ import {
   insertQuarantine,
   KeyRows,
   type Lane,
+  type LaneAdvance,
   lockKeysShared,
   type Session,
   type Tx,
@@ -60,7 +61,7 @@ export async function commitBatch(
     const known = await deps.keyLedger.listKnown(tx, advanced, questionsOf(batch));
     const outcomes = batch.judge(known);
     const batchId = batchIdOf(lane.laneId, lane.batchNo + 1);
-    const times = await writeAccepted(tx, { batch, outcomes, batchId, keyPartition: advanced.openKeyPartition }, deps);
+    const times = await writeAccepted(tx, { batch, outcomes, batchId, lane: advanced }, deps);
     const quarantined = batch.quarantineRows(outcomes, place);
     if (quarantined.length > 0) await insertQuarantine(tx.sql, batchId, quarantined);
     await insertBatch(tx.sql, {
@@ -94,27 +95,30 @@ const questionsOf = (batch: PreparedBatch) =>
 /** Keys and raw rows of the accepted events; returns the span of their times. */
 async function writeAccepted(
   tx: Tx,
-  work: { batch: PreparedBatch; outcomes: readonly IngestOutcome[]; batchId: number; keyPartition: number },
+  work: { batch: PreparedBatch; outcomes: readonly IngestOutcome[]; batchId: number; lane: LaneAdvance },
   deps: CommitDeps,
 ): Promise<{ minOccurredAtUs: number | null; maxOccurredAtUs: number | null }> {
-  const { batch, outcomes, batchId, keyPartition } = work;
+  const { batch, outcomes, batchId, lane } = work;
   const accepted = batch.firsts.filter((i) => outcomes[i]?.status === "accepted");
   if (accepted.length === 0) return { minOccurredAtUs: null, maxOccurredAtUs: null };
   const keyRows = new KeyRows(accepted.length * KEY_ROW_BYTES);
   const eventRows = new EventRows(accepted.length * EVENT_ROW_BYTES);
+  const claimed: UsageEvent["key"][] = [];
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
   for (const [n, i] of accepted.entries()) {
     const event = batch.eventAt(i);
     const ids = batch.ids[i];
     if (!event || !ids) throw new Error("an accepted item has an event and its ids");
+    claimed.push(event.key);
     keyRows.add(event.key, event.contentHash, ids.orgId);
     eventRows.add(event, ids, batchId);
     if (event.occurredAtUs < min) min = event.occurredAtUs;
     if (event.occurredAtUs > max) max = event.occurredAtUs;
     if (n % ROWS_PER_TURN === ROWS_PER_TURN - 1) await nextTurn();
   }
-  const keys = await copyKeys(tx, keyPartition, keyRows);
+  deps.keyLedger.remember(lane, claimed);
+  const keys = await copyKeys(tx, lane.openKeyPartition, keyRows);
   deps.crash("after_keys");
   const events = await copyEvents(tx, eventRows);
   if (keys !== accepted.length || events !== accepted.length) throw new Error("rows stored differ from rows accepted");

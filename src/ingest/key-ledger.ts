@@ -32,6 +32,8 @@ type Closed = { partition: KeyPartition; filter: BloomFilter | undefined };
 /** What is asked of the ledger for one event. */
 export type KeyQuestion = { key: Key; occurredAtUs: number };
 
+/** Batches for which the open partition is asked about every key after another process was seen to write. */
+const DISTRUST_BATCHES = 200;
 const DAY_MS = 86_400_000;
 const QUARTER_US = 900_000_000;
 /** COPY's binary rows of one uuid column: field count, length, 16 bytes. */
@@ -39,14 +41,20 @@ const KEY_ROW_BYTES = 22;
 const COPY_HEADER_BYTES = 19;
 
 /**
- * Which keys were seen before. The open partition is asked by SQL; closed ones through a Bloom filter each, built in
- * the background (until then by SQL); raw itself only for events older than what the ledger still covers.
+ * Which keys were seen before. Each partition has a Bloom filter, built in the background (until then it is asked by
+ * SQL): only keys that may be there are looked up. The open partition's filter knows this process's keys and those it
+ * found at the start; a key that another process claimed since is caught by the unique index, and for a while after
+ * that the open partition is asked about every key. Raw itself is asked only about events older than the ledger covers.
  */
 export class KeyLedger implements AsyncDisposable {
   readonly #database: Database;
   readonly #settings: KeyLedgerSettings;
   readonly #deps: { clock: Clock; logger: Logger };
   #closed: Closed[] = [];
+  #open: BloomFilter | undefined;
+  #filling: { no: number; filter: BloomFilter } | undefined;
+  /** Batches left that ask the open partition about every key. */
+  #distrustBatches = 0;
   #openNo = 0;
   #oldestNo = 0;
   #openedAtMs = 0;
@@ -72,7 +80,7 @@ export class KeyLedger implements AsyncDisposable {
     return ledger;
   }
 
-  /** Resolves when every closed partition has its filter. */
+  /** Resolves when every partition has its filter. */
   get filtersBuilt(): Promise<void> {
     return this.#building;
   }
@@ -89,17 +97,33 @@ export class KeyLedger implements AsyncDisposable {
   async listKnown(tx: Tx, lane: LaneAdvance, questions: readonly KeyQuestion[]): Promise<FoundKey[]> {
     if (questions.length === 0) return [];
     if (lane.openKeyPartition !== this.#openNo || lane.oldestKeyPartition !== this.#oldestNo) await this.#refresh();
-    const found = await listKnownKeys(tx.sql, lane.openKeyPartition, encodeUuidArray(questions.map(({ key }) => key)));
-    for (const { partition, filter } of this.#closed) {
-      const maybe = filter ? questions.filter(({ key }) => filter.has(...key)) : questions;
-      if (maybe.length === 0) continue;
-      found.push(...(await listKnownKeys(tx.sql, partition.no, encodeUuidArray(maybe.map(({ key }) => key)))));
-    }
+    const found: FoundKey[] = [];
+    const ask = async (no: number, filter: BloomFilter | undefined): Promise<void> => {
+      const maybe = filter ? questions.filter(({ key: [a, b, c, d] }) => filter.has(a, b, c, d)) : questions;
+      if (maybe.length === 0) return;
+      found.push(...(await listKnownKeys(tx.sql, no, encodeUuidArray(maybe.map(({ key }) => key)))));
+    };
+    const isTrusted = this.#distrustBatches === 0;
+    if (!isTrusted) this.#distrustBatches--;
+    await ask(lane.openKeyPartition, isTrusted ? this.#open : undefined);
+    for (const { partition, filter } of this.#closed) await ask(partition.no, filter);
     const old = questions.filter(({ occurredAtUs }) => this.#isBelowFloor(occurredAtUs));
     if (old.length > 0) {
       found.push(...(await listKeysInRaw(tx.sql, spansOf(old), encodeUuidArray(old.map(({ key }) => key)))));
     }
     return found;
+  }
+
+  /** Adds keys that this process is about to claim in the open partition. */
+  remember(lane: LaneAdvance, keys: readonly Key[]): void {
+    const filter = this.#filling?.no === lane.openKeyPartition ? this.#filling.filter : this.#open;
+    if (!filter || lane.openKeyPartition !== this.#openNo) return;
+    for (const [a, b, c, d] of keys) filter.add(a, b, c, d);
+  }
+
+  /** Another process claims keys too: ask the open partition about every key for a while. */
+  distrust(): void {
+    this.#distrustBatches = DISTRUST_BATCHES;
   }
 
   /** Rotates when the open partition is full or a day old, and drops what left the window. Called every few seconds. */
@@ -129,6 +153,10 @@ export class KeyLedger implements AsyncDisposable {
     this.#closed = partitions
       .filter(({ closedAtMs }) => closedAtMs !== null)
       .map((partition) => ({ partition, filter: filters.get(partition.no) }));
+    if (open.no !== this.#openNo) {
+      this.#open = undefined;
+      this.#filling = { no: open.no, filter: new BloomFilter(this.#settings.partitionKeysMax * 1.25) };
+    }
     this.#openNo = open.no;
     this.#oldestNo = Math.min(...partitions.map(({ no }) => no));
     this.#openedAtMs = open.openedAtMs;
@@ -136,16 +164,33 @@ export class KeyLedger implements AsyncDisposable {
   }
 
   async #buildFilters(): Promise<void> {
+    await this.#buildOpenFilter();
     for (const closed of this.#closed) {
       if (closed.filter || this.#isDisposed) continue;
-      try {
-        closed.filter = await this.#database.transaction((tx) =>
-          buildFilter(readKeys(tx, closed.partition.no), closed.partition.keys ?? 0),
-        );
-      } catch (error) {
-        // Without its filter a partition is asked by SQL: slower, as exact. The next refresh tries again.
-        this.#deps.logger.warn({ err: error, partition: closed.partition.no }, "key filter not built");
-      }
+      const filter = new BloomFilter(closed.partition.keys ?? 0);
+      if (await this.#fill(filter, closed.partition.no)) closed.filter = filter;
+    }
+  }
+
+  /**
+   * The open partition's filter takes this process's keys from now on, and then those that were there before: put in
+   * place only when both are in. Keys that come by other processes meanwhile are the unique index's business.
+   */
+  async #buildOpenFilter(): Promise<void> {
+    const filling = this.#filling;
+    if (!filling || !(await this.#fill(filling.filter, filling.no)) || this.#filling !== filling) return;
+    this.#open = filling.filter;
+    this.#filling = undefined;
+  }
+
+  async #fill(filter: BloomFilter, no: number): Promise<boolean> {
+    try {
+      await this.#database.transaction((tx) => addKeys(filter, readKeys(tx, no)));
+      return true;
+    } catch (error) {
+      // Without its filter a partition is asked by SQL: slower, as exact. The next refresh tries again.
+      this.#deps.logger.warn({ err: error, partition: no }, "key filter not built");
+      return false;
     }
   }
 
@@ -155,9 +200,8 @@ export class KeyLedger implements AsyncDisposable {
   }
 }
 
-/** Adds every key of a binary COPY stream to a new filter. */
-async function buildFilter(chunks: AsyncIterable<Buffer>, keys: number): Promise<BloomFilter> {
-  const filter = new BloomFilter(keys);
+/** Adds every key of a binary COPY stream to a filter. */
+async function addKeys(filter: BloomFilter, chunks: AsyncIterable<Buffer>): Promise<void> {
   let rest: Buffer = Buffer.alloc(0);
   let toSkip = COPY_HEADER_BYTES;
   for await (const chunk of chunks) {
@@ -174,7 +218,6 @@ async function buildFilter(chunks: AsyncIterable<Buffer>, keys: number): Promise
     }
     rest = bytes.subarray(at);
   }
-  return filter;
 }
 
 /** The quarter hours these events fall into, each narrowed to the times that occur. */

@@ -74,11 +74,11 @@ export class LaneWorker implements AsyncDisposable {
   /** Puts the worker in a state to try again, and waits; rethrows when there is no point. */
   async #recover(error: unknown, failures: number, isWanted: () => boolean): Promise<void> {
     if (error instanceof LaneLost) this.#lane = undefined;
-    else if (isUniqueViolation(error)) this.#deps.logger.debug({ failures }, "another writer claimed a key first");
+    else if (isUniqueViolation(error)) this.#deps.keyLedger.distrust();
     else if (classifyError(error) !== "retry" || !isWanted()) throw error;
     this.#deps.onRetry();
     if (isConnectionLost(error)) await this.#closeSession();
-    if (failures === 0) this.#deps.logger.warn({ err: error }, "batch is tried again");
+    if (failures === 0 && !isUniqueViolation(error)) this.#deps.logger.warn({ err: error }, "batch is tried again");
     if (!isWanted()) throw error;
     const ceiling = Math.min(BACKOFF_MS_MAX, BACKOFF_MS_MIN * 2 ** failures);
     await new Promise((resolve) => setTimeout(resolve, ceiling * (0.5 + this.#deps.random() / 2)));
