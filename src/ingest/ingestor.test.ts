@@ -145,6 +145,28 @@ test("a row the database refuses stands alone in quarantine and its 999 neighbou
   assert.equal(await rawCount(db.database), 999);
 });
 
+test("code that throws on one event quarantines that event alone, and it counts once when sent again", async () => {
+  await using db = await testDatabase();
+  await using ingestor = await open(db.database);
+  const events = Array.from({ length: 300 }, () => anEvent());
+  const items = itemsOf(events);
+  const unlucky = items[42]?.event;
+  assert.ok(unlucky);
+  Object.defineProperty(unlucky, "requests", {
+    get: () => {
+      throw new Error("a bug");
+    },
+  });
+
+  const outcomes = await ingestor.ingest(items, HTTP);
+  assert.equal(statuses(outcomes).filter((status) => status === "accepted").length, 299);
+  assert.equal(outcomes[42]?.status === "rejected" && outcomes[42].code, "internal_error");
+
+  const again = await send(ingestor, events);
+  assert.equal(again[42]?.status, "accepted");
+  assert.equal(await rawCount(db.database), 300);
+});
+
 test("identity holds across closed key partitions, before and after their filters are built", async () => {
   await using db = await testDatabase();
   const events = Array.from({ length: 500 }, () => anEvent());
