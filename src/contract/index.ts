@@ -8,3 +8,6 @@ export * from "./latency-sketch.ts";
 export * from "./money.ts";
 export * from "./zone.ts";
 export * from "./window.ts";
+export * from "./event-parse.ts";
+export * from "./error-class.ts";
+export { createEventKey } from "./event-identity.ts";
