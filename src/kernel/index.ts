@@ -6,3 +6,4 @@ export * from "./operator-error.ts";
 export * from "./retry.ts";
 export * from "./csv-reader.ts";
 export * from "./line-reader.ts";
+export * from "./closest.ts";
