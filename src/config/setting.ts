@@ -1,0 +1,71 @@
+import { z } from "zod";
+
+/** What a person has to know about a setting. */
+export type About = {
+  description: string;
+  /** What is expected, completing "expected …". */
+  kind: string;
+  example: string;
+  /** As it would be written in the environment; absent: no value. */
+  byDefault?: string;
+  /** The variable's name when it does not follow from the key. */
+  name?: string;
+  isSecret?: boolean;
+};
+
+export const aboutSettings = z.registry<About>();
+
+/** The environment variable of a key: `httpBodyBytesMax` → HTTP_BODY_BYTES_MAX. */
+export const variableOf = (key: string): string =>
+  key
+    .replace(/([a-z])(\d)/g, "$1_$2")
+    .replace(/([a-z\d])([A-Z])/g, "$1_$2")
+    .toUpperCase();
+
+type NumberAbout = { description: string; byDefault: number; min: number; max: number };
+
+/** A whole number within bounds. */
+export function wholeNumber(about: NumberAbout) {
+  const { min, max, description } = about;
+  const byDefault = String(about.byDefault);
+  return z
+    .string()
+    .regex(/^\d{1,15}$/)
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
+    .prefault(byDefault)
+    .register(aboutSettings, {
+      description,
+      kind: `a whole number from ${min} to ${max}`,
+      example: byDefault,
+      byDefault,
+    });
+}
+
+const BYTE_UNITS = new Map([
+  ["", 1],
+  ["B", 1],
+  ["KIB", 1024],
+  ["MIB", 1024 ** 2],
+  ["GIB", 1024 ** 3],
+]);
+
+/** A size in bytes, with or without a unit. */
+export function byteSize(about: { description: string; byDefault: string; min: number; max: number }) {
+  const { description, byDefault, min, max } = about;
+  return z
+    .string()
+    .regex(/^\d{1,15} ?(|B|KiB|MiB|GiB)$/i)
+    .transform((text) => {
+      const [, digits = "", unit = ""] = /^(\d+) ?(\w*)$/.exec(text) ?? [];
+      return Number(digits) * (BYTE_UNITS.get(unit.toUpperCase()) ?? 1);
+    })
+    .pipe(z.number().min(min).max(max))
+    .prefault(byDefault)
+    .register(aboutSettings, {
+      description,
+      kind: `a size from ${min} to ${max} bytes, with or without KiB, MiB or GiB`,
+      example: byDefault,
+      byDefault,
+    });
+}
