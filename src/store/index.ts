@@ -13,3 +13,8 @@ export * from "./folds.ts";
 export * from "./rollups.ts";
 export * from "./ledger.ts";
 export * from "./freshness.ts";
+export * from "./answers.ts";
+export * from "./answer-context.ts";
+export * from "./schema-health.ts";
+export * from "./verify.ts";
+export * from "./verify-keys.ts";

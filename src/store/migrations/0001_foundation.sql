@@ -201,6 +201,7 @@ create table reconciliation (
   differences json not null default '[]',
   primary key (org_id, hour)
 );
+create index reconciliation_differs on reconciliation (hour) where state = 'differs';
 
 -- Rollups: one table per dimension and grain, all of one shape.
 create table rollup_org_15m (

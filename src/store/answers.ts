@@ -1,0 +1,389 @@
+import { type Dimension, FIRST_ERROR_OUTCOME, type Grain, MEMBER_OTHER, rollupTable, type Piece } from "#contract";
+import { type Sql, table } from "./database.ts";
+
+/** Rows of one grain, as parallel arrays: the bucket each stretch belongs to, its start and its end. */
+export type PieceArrays = { buckets: number[]; starts: string[]; ends: string[] };
+
+/**
+ * What to read: rows of one org (0: all orgs together) and dimension, over pieces that belong to numbered buckets;
+ * of some members and outcomes only, or (null) of all.
+ */
+export type RollupAsk = {
+  orgId: number;
+  dimension: Dimension;
+  pieces: { quarters: PieceArrays; hours: PieceArrays; days: PieceArrays };
+  memberIds: readonly number[] | null;
+  outcomes: readonly number[] | null;
+};
+
+/** What sums are split by: the members `shown` (all others under MEMBER_OTHER), the outcome, or nothing (key 0). */
+export type RollupKeys = { by: "none" | "member" | "outcome"; shown: readonly number[] };
+export const NO_KEYS: RollupKeys = { by: "none", shown: [] };
+
+/*
+ * In all of these `offset 0` keeps each piece a range scan of its own: the planner, when it plans for pieces it does
+ * not know, would otherwise read an org's whole history once and compare every row with every piece.
+ */
+
+/** Sorts pieces by grain for `RollupAsk`. */
+export function arrangePieces(buckets: readonly (readonly Piece[])[]): RollupAsk["pieces"] {
+  const arrays = { quarters: emptyArrays(), hours: emptyArrays(), days: emptyArrays() };
+  const ofGrain = { "15m": arrays.quarters, hour: arrays.hours, day: arrays.days } as const satisfies Record<Grain, PieceArrays>;
+  buckets.forEach((pieces, bucket) => {
+    for (const piece of pieces) {
+      const array = ofGrain[piece.grain];
+      array.buckets.push(bucket);
+      array.starts.push(new Date(piece.startMs).toISOString());
+      array.ends.push(new Date(piece.endMs).toISOString());
+    }
+  });
+  return arrays;
+}
+
+const emptyArrays = (): PieceArrays => ({ buckets: [], starts: [], ends: [] });
+const rollup = (ask: RollupAsk, grain: Grain) => table(rollupTable(ask.dimension, grain));
+
+/** Usage of one bucket, key and currency (packed). `costNano` is an integer as text: billionths of the currency's unit. */
+export type UsageSums = {
+  bucketNo: number;
+  key: number;
+  currency: number;
+  requests: number;
+  errors: number;
+  inputTokens: number;
+  cacheReadTokens: number;
+  cacheWrite5mTokens: number;
+  cacheWrite1hTokens: number;
+  outputTokens: number;
+  reasoningTokens: number;
+  pricedRequests: number;
+  pricedTokens: number;
+  costNano: string;
+};
+
+/**
+ * Usage per bucket, key and currency, in no order; buckets without rows are left out.
+ * Index: the rollups' primary keys, one range a piece. Reads only; repeatable.
+ */
+export const sumUsage = (sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<UsageSums[]> => sql<UsageSums>`
+  select r.no as "bucketNo",
+         case ${keys.by}::text
+           when 'outcome' then r.outcome::int4
+           when 'member' then case when r.member_id = any(${keys.shown}::int4[]) then r.member_id else ${MEMBER_OTHER} end
+           else 0
+         end as key,
+         r.currency,
+         sum(r.requests)::int8 as requests,
+         coalesce(sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0)::int8 as errors,
+         sum(r.input_tokens)::int8 as "inputTokens",
+         sum(r.cache_read_tokens)::int8 as "cacheReadTokens",
+         sum(r.cache_write_5m_tokens)::int8 as "cacheWrite5mTokens",
+         sum(r.cache_write_1h_tokens)::int8 as "cacheWrite1hTokens",
+         sum(r.output_tokens)::int8 as "outputTokens",
+         sum(r.reasoning_tokens)::int8 as "reasoningTokens",
+         sum(r.priced_requests)::int8 as "pricedRequests",
+         sum(r.priced_tokens)::int8 as "pricedTokens",
+         sum(r.cost_nano)::text as "costNano"
+    from (
+    select p.no, r.*
+      from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select *
+               from ${rollup(ask, "15m")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     union all
+    select p.no, r.*
+      from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select *
+               from ${rollup(ask, "hour")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     union all
+    select p.no, r.*
+      from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select *
+               from ${rollup(ask, "day")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+  ) r
+   where (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
+     and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
+   group by 1, 2, 3`;
+
+/** Calls of one bucket and key: how they ended, and the latencies known of them. Errors per class in OUTCOMES' order. */
+export type CallSums = {
+  bucketNo: number;
+  key: number;
+  requests: number;
+  cancelled: number;
+  client: number;
+  capacity: number;
+  upstream: number;
+  policy: number;
+  internal: number;
+  latencyCount: number;
+  latencySumMs: number;
+};
+
+/** As `sumUsage`, of how calls ended. */
+export const sumCalls = (sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<CallSums[]> => sql<CallSums>`
+  select r.no as "bucketNo",
+         case ${keys.by}::text
+           when 'outcome' then r.outcome::int4
+           when 'member' then case when r.member_id = any(${keys.shown}::int4[]) then r.member_id else ${MEMBER_OTHER} end
+           else 0
+         end as key,
+         sum(r.requests)::int8 as requests,
+         coalesce(sum(r.requests) filter (where r.outcome = 1), 0)::int8 as cancelled,
+         coalesce(sum(r.requests) filter (where r.outcome = 2), 0)::int8 as client,
+         coalesce(sum(r.requests) filter (where r.outcome = 3), 0)::int8 as capacity,
+         coalesce(sum(r.requests) filter (where r.outcome = 4), 0)::int8 as upstream,
+         coalesce(sum(r.requests) filter (where r.outcome = 5), 0)::int8 as policy,
+         coalesce(sum(r.requests) filter (where r.outcome = 6), 0)::int8 as internal,
+         sum(r.latency_count)::int8 as "latencyCount",
+         sum(r.latency_sum_ms)::int8 as "latencySumMs"
+    from (
+    select p.no, r.*
+      from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select member_id, outcome, requests, latency_count, latency_sum_ms
+               from ${rollup(ask, "15m")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     union all
+    select p.no, r.*
+      from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select member_id, outcome, requests, latency_count, latency_sum_ms
+               from ${rollup(ask, "hour")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     union all
+    select p.no, r.*
+      from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select member_id, outcome, requests, latency_count, latency_sum_ms
+               from ${rollup(ask, "day")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+  ) r
+   where (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
+     and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
+   group by 1, 2`;
+
+/** Latency sketches of one bucket and key, laid end to end, each after its length (4 bytes, big-endian). */
+export type SketchRow = { bucketNo: number; key: number; sketches: Buffer };
+
+/** As `sumUsage`: the sketches, for the caller to merge. Members not among those shown are left out unless `withOthers`. */
+export const listSketches = (
+  sql: Sql,
+  ask: RollupAsk,
+  keys: RollupKeys & { withOthers: boolean },
+): Promise<SketchRow[]> => sql<SketchRow>`
+  select r.no as "bucketNo",
+         case ${keys.by}::text
+           when 'outcome' then r.outcome::int4
+           when 'member' then case when r.member_id = any(${keys.shown}::int4[]) then r.member_id else ${MEMBER_OTHER} end
+           else 0
+         end as key,
+         string_agg(int4send(octet_length(r.latency_sketch)) || r.latency_sketch, '') as sketches
+    from (
+    select p.no, r.*
+      from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select member_id, outcome, latency_count, latency_sketch
+               from ${rollup(ask, "15m")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     union all
+    select p.no, r.*
+      from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select member_id, outcome, latency_count, latency_sketch
+               from ${rollup(ask, "hour")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     union all
+    select p.no, r.*
+      from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select member_id, outcome, latency_count, latency_sketch
+               from ${rollup(ask, "day")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+  ) r
+   where (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
+     and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
+     and r.latency_count > 0
+     and (${keys.withOthers} or r.member_id = any(${keys.shown}::int4[]))
+   group by 1, 2`;
+
+/**
+ * The first members by a measure (cost: in one currency), largest first, equal ones by id; MEMBER_OTHER is never
+ * among them. Index as `sumUsage`, the pieces over the whole window. Reads only; repeatable.
+ */
+export const listTopMembers = (
+  sql: Sql,
+  ask: RollupAsk,
+  order: { by: "requests" | "errors" | "totalTokens" | "cost"; currency: number; limit: number },
+): Promise<{ memberId: number }[]> => sql<{ memberId: number }>`
+  select r.member_id as "memberId"
+    from (
+    select p.no, r.*
+      from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select *
+               from ${rollup(ask, "15m")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     union all
+    select p.no, r.*
+      from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select *
+               from ${rollup(ask, "hour")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     union all
+    select p.no, r.*
+      from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
+           as p (no, starts, ends)
+     cross join lateral (
+             select *
+               from ${rollup(ask, "day")}
+              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+  ) r
+   where (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
+     and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
+     and r.member_id <> ${MEMBER_OTHER}
+   group by r.member_id
+   order by sum(case ${order.by}::text
+                  when 'errors' then case when r.outcome >= ${FIRST_ERROR_OUTCOME} then r.requests else 0 end
+                  when 'totalTokens' then r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens
+                                          + r.cache_write_1h_tokens + r.output_tokens + r.reasoning_tokens
+                  when 'cost' then case when r.currency = ${order.currency} then r.cost_nano else 0 end
+                  else r.requests
+                end) desc,
+            r.member_id
+   limit ${order.limit}`;
+
+/**
+ * The latest of some hours whose quarters do not add up to the hour itself, because quarters are kept for a shorter
+ * time; none: every hour can be cut. Index: the rollups' primary keys. Reads only; repeatable.
+ */
+export const listUncutHours = (
+  sql: Sql,
+  ask: Pick<RollupAsk, "orgId" | "dimension">,
+  hours: readonly string[],
+): Promise<{ hour: Date }[]> => sql<{ hour: Date }>`
+  select h.hour
+    from unnest(${hours}::timestamptz[]) as h (hour)
+   where (select coalesce(sum(requests), 0)
+            from ${table(rollupTable(ask.dimension, "hour"))}
+           where org_id = ${ask.orgId} and bucket = h.hour)
+      <> (select coalesce(sum(requests), 0)
+            from ${table(rollupTable(ask.dimension, "15m"))}
+           where org_id = ${ask.orgId} and bucket >= h.hour and bucket < h.hour + interval '1 hour')
+   order by h.hour desc
+   limit 1`;
+
+/** Failed requests of one outcome and code; `code` null: none was given. */
+export type ErrorCodeSums = { outcome: number; code: string | null; requests: number };
+
+/** The most frequent error codes of a span, largest first. Index: rollup_error_15m's primary key. Reads only; repeatable. */
+export const listTopErrorCodes = (
+  sql: Sql,
+  ask: {
+    orgId: number;
+    start: Date;
+    end: Date;
+    modelIds: readonly number[] | null;
+    outcomes: readonly number[] | null;
+    limit: number;
+  },
+): Promise<ErrorCodeSums[]> => sql<ErrorCodeSums>`
+  select c.outcome, d.value as code, c.requests
+    from (
+      select outcome, error_code_id, sum(requests)::int8 as requests
+        from rollup_error_15m
+       where org_id = ${ask.orgId}
+         and bucket >= ${ask.start}
+         and bucket < ${ask.end}
+         and (${ask.modelIds}::int4[] is null or model_id = any(${ask.modelIds}::int4[]))
+         and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+       group by outcome, error_code_id
+       order by 3 desc, 1, 2
+       limit ${ask.limit}
+    ) c
+    left join dictionary d on d.id = c.error_code_id
+   order by c.requests desc, c.outcome, d.value`;
+
+/** What one org used; `costNano` as in UsageSums. */
+export type OrgUsageSums = Omit<UsageSums, "bucketNo" | "key"> & { orgId: number };
+
+/**
+ * Usage per org and currency over one span, every org but the pseudo-org of all. Index: the rollups' primary keys,
+ * one range per org and piece. Reads only; repeatable.
+ */
+export const sumUsageByOrg = (sql: Sql, ask: Pick<RollupAsk, "pieces" | "outcomes">): Promise<OrgUsageSums[]> => sql<OrgUsageSums>`
+  select r.org_id as "orgId",
+         r.currency,
+         sum(r.requests)::int8 as requests,
+         coalesce(sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0)::int8 as errors,
+         sum(r.input_tokens)::int8 as "inputTokens",
+         sum(r.cache_read_tokens)::int8 as "cacheReadTokens",
+         sum(r.cache_write_5m_tokens)::int8 as "cacheWrite5mTokens",
+         sum(r.cache_write_1h_tokens)::int8 as "cacheWrite1hTokens",
+         sum(r.output_tokens)::int8 as "outputTokens",
+         sum(r.reasoning_tokens)::int8 as "reasoningTokens",
+         sum(r.priced_requests)::int8 as "pricedRequests",
+         sum(r.priced_tokens)::int8 as "pricedTokens",
+         sum(r.cost_nano)::text as "costNano"
+    from (
+    select r.*
+      from unnest(${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[]) as p (starts, ends)
+     cross join org o
+     cross join lateral (
+             select *
+               from rollup_org_15m
+              where org_id = o.id and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     where o.id > 0
+     union all
+    select r.*
+      from unnest(${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[]) as p (starts, ends)
+     cross join org o
+     cross join lateral (
+             select *
+               from rollup_org_hour
+              where org_id = o.id and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     where o.id > 0
+     union all
+    select r.*
+      from unnest(${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[]) as p (starts, ends)
+     cross join org o
+     cross join lateral (
+             select *
+               from rollup_org_day
+              where org_id = o.id and bucket >= p.starts and bucket < p.ends
+             offset 0) r
+     where o.id > 0
+  ) r
+   where (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
+   group by 1, 2`;

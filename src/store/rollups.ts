@@ -1,0 +1,165 @@
+import { CONSUMERS, type Consumer, type Dimension, type Grain, GRAINS, rollupTable } from "#contract";
+import { type Sql, table, type Tx } from "./database.ts";
+import { CopyBuffer } from "./events.ts";
+
+/** The columns of every rollup table after its key, in the order `RollupRows.add` takes them. Cost is the tenth. */
+export const ROLLUP_MEASURES = [
+  "requests",
+  "priced_requests",
+  "input_tokens",
+  "cache_read_tokens",
+  "cache_write_5m_tokens",
+  "cache_write_1h_tokens",
+  "output_tokens",
+  "reasoning_tokens",
+  "priced_tokens",
+  "cost_nano",
+  "latency_count",
+  "latency_sum_ms",
+] as const;
+
+/** Which row: bucket start in seconds since the Unix epoch. */
+export type RollupKey = { orgId: number; memberId: number; bucketSeconds: number; outcome: number; currency: number };
+
+const KEY_COLUMNS = "org_id, member_id, bucket, outcome, currency";
+const COLUMNS = `${KEY_COLUMNS}, ${ROLLUP_MEASURES.join(", ")}, latency_sketch`;
+const COLUMN_COUNT = 5 + ROLLUP_MEASURES.length + 1;
+const ROW_BYTES = 2 + 8 + 8 + 12 + 6 + 6 + ROLLUP_MEASURES.length * 12 + 4;
+const PG_EPOCH_SECONDS = 946_684_800;
+const COST = ROLLUP_MEASURES.indexOf("cost_nano");
+const WORD = 4_294_967_296;
+
+/** What a delta adds: the measures but cost, exact below 2^53, and cost as sums of high and low 32-bit words. */
+export type RollupDelta = { measures: Float64Array; at: number; costHigh: number; costLow: number };
+
+/** Deltas for `copyRollupDeltas`, in binary COPY form. */
+export class RollupRows extends CopyBuffer {
+  /**
+   * Adds one row. `delta.measures[delta.at …]` holds the measures in order, cost's place unused. The sketch is the
+   * row's whole new sketch, or empty when the delta has no latencies. Throws a RangeError when a cost is beyond int8.
+   */
+  add(key: RollupKey, delta: RollupDelta, sketch: Uint8Array): void {
+    this.reserve(ROW_BYTES + sketch.length);
+    const { view } = this;
+    let at = this.at;
+    view.setInt16(at, COLUMN_COUNT);
+    view.setInt32(at + 2, 4);
+    view.setInt32(at + 6, key.orgId);
+    view.setInt32(at + 10, 4);
+    view.setInt32(at + 14, key.memberId);
+    view.setInt32(at + 18, 8);
+    this.int64(at + 22, (key.bucketSeconds - PG_EPOCH_SECONDS) * 1_000_000);
+    view.setInt32(at + 30, 2);
+    view.setInt16(at + 34, key.outcome);
+    view.setInt32(at + 36, 2);
+    view.setInt16(at + 40, key.currency);
+    at += 42;
+    for (let i = 0; i < ROLLUP_MEASURES.length; i++) {
+      view.setInt32(at, 8);
+      if (i === COST) this.#cost(at + 4, delta);
+      else this.int64(at + 4, delta.measures[delta.at + i] ?? 0);
+      at += 12;
+    }
+    view.setInt32(at, sketch.length);
+    this.bytes.set(sketch, at + 4);
+    this.at = at + 4 + sketch.length;
+    this.rows++;
+  }
+
+  #cost(at: number, delta: RollupDelta): void {
+    const carry = Math.floor(delta.costLow / WORD);
+    const high = delta.costHigh + carry;
+    if (high < -(2 ** 31) || high >= 2 ** 31) throw new RangeError("the costs of one bucket do not fit 64 bits");
+    this.view.setInt32(at, high);
+    this.view.setUint32(at + 4, delta.costLow - carry * WORD);
+  }
+}
+
+const deltaTable = (dimension: Dimension, grain: Grain): string => `fold_${dimension}_${grain}`;
+
+/**
+ * Prepares a session for folding: one temporary table of deltas per rollup table, emptied by each commit, and plans
+ * that do not depend on statistics taken while a table was small. Once per session.
+ */
+export async function prepareFoldSession(tx: Tx, consumer: Consumer): Promise<void> {
+  const tables = CONSUMERS[consumer].flatMap((dimension) =>
+    GRAINS.map(
+      (grain) =>
+        `create temp table ${deltaTable(dimension, grain)} (like ${rollupTable(dimension, grain)}) on commit delete rows`,
+    ),
+  );
+  await tx.exec(
+    [...tables, "set jit = off", "set enable_seqscan = off", "set enable_hashjoin = off", "set enable_mergejoin = off"].join("; "),
+  );
+}
+
+/** Sends deltas to the session's temporary table of one rollup table; returns how many arrived. */
+export const copyRollupDeltas = (tx: Tx, target: { dimension: Dimension; grain: Grain }, rows: RollupRows): Promise<number> =>
+  tx.copyIn(
+    `copy ${deltaTable(target.dimension, target.grain)} (${COLUMNS}) from stdin (format binary)`,
+    rows.finish(),
+  );
+
+/**
+ * Adds the session's deltas of one rollup table to it, in key order; sketches are replaced where the delta has
+ * latencies. Not repeatable: the fold's fence and watermark make it happen once.
+ */
+export const addRollupDeltas = (tx: Tx, target: { dimension: Dimension; grain: Grain }): Promise<unknown> =>
+  tx.exec(`
+  insert into ${rollupTable(target.dimension, target.grain)} as r (${COLUMNS})
+  select ${COLUMNS}
+    from ${deltaTable(target.dimension, target.grain)}
+   order by org_id, bucket, member_id, outcome, currency
+      on conflict (org_id, bucket, member_id, outcome, currency) do update
+     set ${ROLLUP_MEASURES.map((name) => `${name} = r.${name} + excluded.${name}`).join(",\n         ")},
+         latency_sketch = case when excluded.latency_count = 0 then r.latency_sketch else excluded.latency_sketch end`);
+
+/** A stored sketch; `index` is the place of its key in the list asked for. */
+export type StoredSketch = { index: number; sketch: Buffer };
+
+/** The sketches of those of the given rows that exist. Index: primary key, one look-up a key. Reads only. */
+export const listStoredSketches = (
+  sql: Sql,
+  target: { dimension: Dimension; grain: Grain },
+  keys: readonly RollupKey[],
+): Promise<StoredSketch[]> => sql<StoredSketch>`
+  select (k.place - 1)::int4 as index, r.latency_sketch as sketch
+    from unnest(
+           ${keys.map((key) => key.orgId)}::int4[],
+           ${keys.map((key) => key.memberId)}::int4[],
+           ${keys.map((key) => key.bucketSeconds)}::float8[],
+           ${keys.map((key) => key.outcome)}::int2[],
+           ${keys.map((key) => key.currency)}::int2[])
+         with ordinality as k (org_id, member_id, seconds, outcome, currency, place)
+    join ${table(rollupTable(target.dimension, target.grain))} r
+      on r.org_id = k.org_id
+     and r.bucket = to_timestamp(k.seconds)
+     and r.member_id = k.member_id
+     and r.outcome = k.outcome
+     and r.currency = k.currency`;
+
+/** Failed requests of one error code in a 15-minute bucket (its start in seconds). */
+export type ErrorDelta = {
+  orgId: number;
+  modelId: number;
+  bucketSeconds: number;
+  outcome: number;
+  errorCodeId: number;
+  requests: number;
+};
+
+/** Adds to rollup_error_15m, in key order. Keys are distinct. Not repeatable: the fold's fence makes it happen once. */
+export const addErrorDeltas = (sql: Sql, deltas: readonly ErrorDelta[]): Promise<never[]> => sql`
+  insert into rollup_error_15m as r (org_id, model_id, bucket, outcome, error_code_id, requests)
+  select d.org_id, d.model_id, to_timestamp(d.seconds), d.outcome, d.error_code_id, d.requests
+    from unnest(
+           ${deltas.map((delta) => delta.orgId)}::int4[],
+           ${deltas.map((delta) => delta.modelId)}::int4[],
+           ${deltas.map((delta) => delta.bucketSeconds)}::float8[],
+           ${deltas.map((delta) => delta.outcome)}::int2[],
+           ${deltas.map((delta) => delta.errorCodeId)}::int4[],
+           ${deltas.map((delta) => delta.requests)}::int8[])
+         as d (org_id, model_id, seconds, outcome, error_code_id, requests)
+   order by d.org_id, d.seconds, d.model_id, d.outcome, d.error_code_id
+      on conflict (org_id, bucket, model_id, outcome, error_code_id) do update
+     set requests = r.requests + excluded.requests`;
