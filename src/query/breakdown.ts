@@ -1,0 +1,61 @@
+import type { Clock } from "#kernel";
+import type { Database } from "#store";
+import type { BreakdownAnswer } from "./answers.ts";
+import { changeOf, measuresOf, shareOf, totalOf } from "./measures.ts";
+import { planOf } from "./plan.ts";
+import type { BreakdownQuestion } from "./questions.ts";
+import { bucketOf, chooseKeys, frameOf, nameGroups, orderKeys, withReading } from "./reading.ts";
+import { elapsedOf, readTallies } from "./usage.ts";
+
+/**
+ * An org's usage by model, client or actor over a window: the first by a measure and one row for the rest, so that
+ * the column adds up to the totals; each with its share, and its change against the same elapsed part of the period
+ * before. Throws Failure as `getUsage` does.
+ */
+export async function getBreakdown(
+  database: Database,
+  clock: Clock,
+  question: BreakdownQuestion & { orgId: string; by: "model" | "client" | "actor" },
+): Promise<BreakdownAnswer> {
+  const plan = planOf({ ...question, groupBy: question.by }, "org");
+  return await withReading({ database, clock }, { ...question, plan }, async (reading) => {
+    const { window, org } = reading;
+    const keys = await chooseKeys(reading, window);
+    const spans = elapsedOf(reading);
+    const now = await readTallies(reading, [window], keys);
+    const isWhole = spans?.current.endMs === window.endMs;
+    const elapsed = spans === null || isWhole ? now : await readTallies(reading, [spans.current], keys);
+    const hasBefore = spans !== null && spans.previous.startMs < spans.previous.endMs;
+    const before = hasBefore ? await readTallies(reading, [spans.previous], keys) : new Map<number, never>();
+    const total = totalOf([...now.values()].flat());
+    const ordered = orderKeys(keys, now.keys());
+    const name = await nameGroups(reading, ordered);
+    const frame = await frameOf(reading);
+    const groups = ordered.map((key) => {
+      const tally = totalOf(now.get(key) ?? []);
+      const change =
+        spans === null
+          ? null
+          : changeOf(totalOf(elapsed.get(key) ?? []), totalOf(before.get(key) ?? []), org.currency);
+      return {
+        ...name(key),
+        ...measuresOf(tally, org.currency),
+        share: shareOf(tally, total, org.currency),
+        change,
+      };
+    });
+    const spanAnswer = (span: { startMs: number; endMs: number }) => {
+      const { start, end } = bucketOf(reading, span);
+      return { start, end };
+    };
+    return {
+      orgId: question.orgId,
+      window: frame.window,
+      totals: measuresOf(total, org.currency),
+      groups,
+      comparedWith: spans && { current: spanAnswer(spans.current), previous: spanAnswer(spans.previous) },
+      freshness: frame.freshness,
+      reconciliation: frame.reconciliation,
+    };
+  });
+}

@@ -1,0 +1,11 @@
+export type { Database } from "#store";
+export { QUARANTINE_STATES } from "#store";
+export * from "./answers.ts";
+export * from "./questions.ts";
+export * from "./cursor.ts";
+export * from "./quarantine.ts";
+export { getUsage, getSystemUsage } from "./usage.ts";
+export { getReliability } from "./reliability.ts";
+export { getBreakdown } from "./breakdown.ts";
+export { getFreshness, getSystemFreshness } from "./freshness.ts";
+export { getTopOrgs } from "./top-orgs.ts";

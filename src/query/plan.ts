@@ -1,0 +1,93 @@
+import { type Consumer, CONSUMERS, type Dimension, Failure, FIRST_ERROR_OUTCOME, OUTCOMES } from "#contract";
+import {
+  type ErrorClass,
+  type Filters,
+  type Grouping,
+  type Groups,
+  GROUPS_DEFAULT,
+  GROUPS_MAX,
+  type Order,
+  type Status,
+} from "./questions.ts";
+
+/** Which rollups answer a question, and which of their rows. */
+export type Plan = {
+  /** The dimension whose rows are read. */
+  dimension: Dimension;
+  /** Words (contract's dictionary) the members must be, or null: all. */
+  words: readonly string[] | null;
+  /** Outcomes (numbers) wanted, or null: all. */
+  outcomes: readonly number[] | null;
+  grouping: Grouping | null;
+  limit: number;
+  orderBy: Order;
+};
+
+/**
+ * Chooses the rollups. Throws Failure `unsupported_combination` when no kept rollup can answer exactly (they are
+ * kept per model, per client and per actor, not per pair of these), and `invalid_request` for a limit out of range.
+ */
+export function planOf(question: Filters & Groups, scope: "org" | "system"): Plan {
+  const filters = [
+    { parameter: "modelId", dimension: "model", words: question.modelIds },
+    { parameter: "clientId", dimension: "client", words: question.clientIds },
+    { parameter: "actorId", dimension: "actor", words: question.actorIds },
+  ] as const;
+  const used = filters.filter((filter) => filter.words !== undefined && filter.words.length > 0);
+  const grouping = question.groupBy ?? null;
+  const wanted = new Map<Dimension, string>(used.map((filter) => [filter.dimension, filter.parameter]));
+  if (grouping !== null && grouping !== "status" && !wanted.has(grouping)) wanted.set(grouping, "groupBy");
+  if (wanted.size > 1) throw unsupported([...wanted.values()], PAIR_MESSAGE);
+  const [dimension = "org"] = wanted.keys();
+  if (scope === "system" && dimension !== "org" && dimension !== "model") {
+    throw unsupported([...wanted.values()], "clients and actors are an org's own: ask for one org, or by model or status");
+  }
+  const limit = question.limit ?? GROUPS_DEFAULT;
+  if (!Number.isInteger(limit) || limit < 1 || limit > GROUPS_MAX) {
+    const message = `must be a whole number from 1 to ${GROUPS_MAX}`;
+    throw new Failure("invalid_request", `limit: ${message}`, {
+      details: [{ pointer: "/query/limit", code: "out_of_range", message }],
+    });
+  }
+  return {
+    dimension,
+    words: used[0]?.words ?? null,
+    outcomes: outcomesOf(question.statuses, question.errorClasses),
+    grouping,
+    limit,
+    orderBy: question.orderBy ?? "requests",
+  };
+}
+
+const PAIR_MESSAGE =
+  "usage is kept per model, per client and per actor, not per pair of these: filter and group by one of them, " +
+  "which may be combined with status and errorClass";
+
+function unsupported(parameters: readonly string[], message: string): Failure {
+  return new Failure("unsupported_combination", message, {
+    details: parameters.map((name) => ({ pointer: `/query/${name}`, code: "unsupported_combination", message })),
+  });
+}
+
+/** The consumer whose watermark an answer from this dimension rests on. */
+export const consumerOf = (dimension: Dimension): Consumer =>
+  (CONSUMERS.people as readonly Dimension[]).includes(dimension) ? "people" : "usage";
+
+function outcomesOf(statuses: readonly Status[] = [], classes: readonly ErrorClass[] = []): number[] | null {
+  if (statuses.length === 0 && classes.length === 0) return null;
+  return OUTCOMES.flatMap((_, outcome) => {
+    const { status, errorClass } = describeOutcome(outcome);
+    const isStatus = statuses.length === 0 || statuses.includes(status);
+    const isClass = classes.length === 0 || (errorClass !== null && classes.includes(errorClass));
+    return isStatus && isClass ? [outcome] : [];
+  });
+}
+
+/** The status of an outcome, and its error class when it is an error. */
+export function describeOutcome(outcome: number): { status: Status; errorClass: ErrorClass | null } {
+  const name = OUTCOMES[outcome];
+  if (name === undefined) throw new RangeError(`no outcome: ${outcome}`);
+  if (name === "success" || name === "cancelled") return { status: name, errorClass: null };
+  if (outcome < FIRST_ERROR_OUTCOME) throw new RangeError(`no error: ${name}`);
+  return { status: "error", errorClass: name };
+}

@@ -1,0 +1,197 @@
+import {
+  ALL_ORGS,
+  coverSpan,
+  Failure,
+  formatInstant,
+  MEMBER_KIND,
+  MEMBER_NONE,
+  MEMBER_OTHER,
+  packCurrency,
+  parseWindow,
+  type Piece,
+  type Span,
+  type Window,
+} from "#contract";
+import type { Clock } from "#kernel";
+import {
+  arrangePieces,
+  type ConsumerProgress,
+  type Database,
+  listConsumerProgress,
+  listOrgProfiles,
+  listTopMembers,
+  listUncutHours,
+  listWordIds,
+  listWords,
+  type OrgProfile,
+  type RollupAsk,
+  type RollupKeys,
+  NO_KEYS,
+  type Tx,
+} from "#store";
+import type { Bucket, Freshness, GroupKey, Reconciliation, WindowAnswer } from "./answers.ts";
+import { readFreshness, readReconciliation } from "./context.ts";
+import { consumerOf, describeOutcome, type Plan } from "./plan.ts";
+import type { WindowQuestion } from "./questions.ts";
+
+/** All orgs together, in place of an org's external id. */
+export const EVERY_ORG = null;
+/** The external id of the pseudo-org of all; no caller may name it. */
+const EVERY_ORG_NAME = "*";
+/** Stand for members without a name, in filters and answers. */
+const NONE_WORD = "(none)";
+export const OTHER_WORD = "(other)";
+
+const HOUR_MS = 3_600_000;
+
+/** A question being answered: one snapshot of one org (or of all), and what the answer rests on. */
+export type Reading = {
+  tx: Tx;
+  org: OrgProfile;
+  window: Window;
+  plan: Plan;
+  /** Members wanted, or null: all. */
+  memberIds: readonly number[] | null;
+  /** Every event answered for before this instant is counted; null: none yet. */
+  completeThroughMs: number | null;
+  progress: ConsumerProgress | undefined;
+  nowMs: number;
+};
+
+/**
+ * Answers a question inside one read-only snapshot that sees the org's rows and no other's. `plan` is made first, so
+ * that a question that cannot be answered costs nothing. Throws Failure `not_found` for an unknown org, what
+ * `parseWindow` throws, and `not_complete` when completeness is required and not there yet.
+ */
+export async function withReading<T>(
+  { database, clock }: { database: Database; clock: Clock },
+  ask: WindowQuestion & { orgId: string | typeof EVERY_ORG; plan: Plan; requireComplete?: boolean | undefined },
+  work: (reading: Reading) => Promise<T>,
+): Promise<T> {
+  const org = await getOrg(database, ask.orgId);
+  const nowMs = clock.now();
+  const window = parseWindow({ ...ask, timeZone: ask.timeZone ?? org.timeZone }, nowMs);
+  const read = async (tx: Tx): Promise<T> => {
+    await tx.exec("set transaction isolation level repeatable read");
+    const consumers = await listConsumerProgress(tx.sql);
+    const progress = consumers.find((one) => one.consumer === consumerOf(ask.plan.dimension));
+    const completeThroughMs = progress?.completeThrough?.getTime() ?? null;
+    if (ask.requireComplete === true) requireComplete(window, completeThroughMs, nowMs);
+    const memberIds = await findMemberIds(tx, org.id, ask.plan);
+    return await work({ tx, org, window, plan: ask.plan, memberIds, completeThroughMs, progress, nowMs });
+  };
+  return org.id === ALL_ORGS ? await database.withSystem(read) : await database.withOrg(org.id, read);
+}
+
+/** The org by its external id (EVERY_ORG: the pseudo-org of all). Throws Failure `not_found`. */
+export async function getOrg(database: Database, externalId: string | typeof EVERY_ORG): Promise<OrgProfile> {
+  // PostgreSQL's text holds no NUL, so no org is called that.
+  const isName = externalId !== EVERY_ORG_NAME && externalId?.includes("\0") !== true;
+  const names = isName ? [externalId ?? EVERY_ORG_NAME] : [];
+  const [org] = await database.withSystem((tx) => listOrgProfiles(tx.sql, names));
+  if (org === undefined) throw new Failure("not_found", "There is no such org.");
+  return org;
+}
+
+function requireComplete(window: Window, completeThroughMs: number | null, nowMs: number): void {
+  if (completeThroughMs !== null && completeThroughMs >= window.endMs) return;
+  throw new Failure("not_complete", "not everything that belongs in this window has been counted yet", {
+    retryAfterSeconds: Math.max(1, Math.ceil((window.endMs - nowMs) / 1000)),
+  });
+}
+
+async function findMemberIds(tx: Tx, orgId: number, plan: Plan): Promise<number[] | null> {
+  if (plan.words === null || plan.dimension === "org") return null;
+  const values = plan.words.filter((word) => !word.includes("\0"));
+  const rows = await listWordIds(tx.sql, { orgId, kind: MEMBER_KIND[plan.dimension], values });
+  const ids = rows.map((row) => row.id);
+  if (plan.words.includes(NONE_WORD)) ids.push(MEMBER_NONE);
+  if (plan.words.includes(OTHER_WORD)) ids.push(MEMBER_OTHER);
+  return ids;
+}
+
+/**
+ * What to read for some spans, from the coarsest rows that fit. Throws Failure `unsupported_granularity` when a span
+ * cuts an hour whose quarters are no longer kept.
+ */
+export async function askOf(reading: Reading, spans: readonly Span[], dimension = reading.plan.dimension): Promise<RollupAsk> {
+  const cover = spans.map(coverSpan);
+  const orgId = reading.org.id;
+  const hours = [...hoursCut(cover)].map((ms) => new Date(ms).toISOString());
+  if (hours.length > 0) {
+    const [uncut] = await listUncutHours(reading.tx.sql, { orgId, dimension }, hours);
+    if (uncut !== undefined) throw tooFine(reading.window, uncut.hour);
+  }
+  const memberIds = dimension === reading.plan.dimension ? reading.memberIds : null;
+  return { orgId, dimension, pieces: arrangePieces(cover), memberIds, outcomes: reading.plan.outcomes };
+}
+
+function hoursCut(cover: readonly (readonly Piece[])[]): Set<number> {
+  const hours = new Set<number>();
+  for (const piece of cover.flat()) {
+    if (piece.grain !== "15m") continue;
+    for (let hour = Math.floor(piece.startMs / HOUR_MS) * HOUR_MS; hour < piece.endMs; hour += HOUR_MS) hours.add(hour);
+  }
+  return hours;
+}
+
+/** The honest answer to a question that the rows still kept cannot cut exactly. */
+export function tooFine(window: Window, hour: Date): Failure {
+  const message =
+    `usage by the quarter of an hour is no longer kept for ${hour.toISOString()}; ask with bounds on whole hours, a ` +
+    `time zone that is whole hours from UTC (${window.timeZone} may not be), and a granularity of an hour or more`;
+  return new Failure("unsupported_granularity", message, {
+    details: [{ pointer: "/query/granularity", code: "unsupported_granularity", message }],
+  });
+}
+
+/** The groups an answer shows, in order: which members stand alone, or every outcome. */
+export async function chooseKeys(reading: Reading, span: Span): Promise<RollupKeys> {
+  const { grouping, limit, orderBy } = reading.plan;
+  if (grouping === null) return NO_KEYS;
+  if (grouping === "status") return { by: "outcome", shown: [] };
+  const order = { by: orderBy, currency: packCurrency(reading.org.currency), limit };
+  const top = await listTopMembers(reading.tx.sql, await askOf(reading, [span]), order);
+  return { by: "member", shown: top.map((row) => row.memberId) };
+}
+
+/** The keys of the groups in the order shown: the chosen members and then the rest, or the outcomes in their order. */
+export function orderKeys(keys: RollupKeys, found: Iterable<number>): number[] {
+  const present = new Set(found);
+  if (keys.by === "outcome") return [...present].toSorted((a, b) => a - b);
+  const shown = keys.shown.filter((key) => present.has(key));
+  return present.has(MEMBER_OTHER) ? [...shown, MEMBER_OTHER] : shown;
+}
+
+/** Names groups: the function gives what identifies the group of a key. */
+export async function nameGroups(reading: Reading, keys: readonly number[]): Promise<(key: number) => GroupKey> {
+  const { grouping } = reading.plan;
+  if (grouping === "status") return (key) => ({ ...describeOutcome(key), isOther: false });
+  const words = await listWords(reading.tx.sql, keys.filter((key) => key > 0));
+  const byId = new Map(words.map((word) => [word.id, word.value]));
+  const field = ({ model: "modelId", client: "clientId", actor: "actorId" } as const)[grouping ?? "model"];
+  return (key) => ({
+    [field]: key === MEMBER_OTHER ? OTHER_WORD : (byId.get(key) ?? null),
+    isOther: key === MEMBER_OTHER,
+  });
+}
+
+/** A bucket in the words of answers. */
+export const bucketOf = ({ window, completeThroughMs }: Reading, span: Span): Bucket => ({
+  start: formatInstant(span.startMs, window.timeZone),
+  end: formatInstant(span.endMs, window.timeZone),
+  complete: completeThroughMs !== null && span.endMs <= completeThroughMs,
+});
+
+/** What every answer carries beside its numbers. */
+export async function frameOf(
+  reading: Reading,
+): Promise<{ window: WindowAnswer; freshness: Freshness; reconciliation: Reconciliation }> {
+  const { start, end } = bucketOf(reading, reading.window);
+  return {
+    window: { start, end, timeZone: reading.window.timeZone, granularity: reading.window.granularity },
+    freshness: await readFreshness(reading.tx, reading.org.id, reading.progress),
+    reconciliation: await readReconciliation(reading.tx, reading.org.id, reading.window),
+  };
+}
+
