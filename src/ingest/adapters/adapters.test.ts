@@ -3,15 +3,15 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { createAzureTraceAdapter } from "./azure-llm-trace.ts";
 import { createCsvAdapter } from "./csv.ts";
-import { eventMember, type AdaptedRow, type EventField, type RecordAdapter } from "./event-text.ts";
+import { eventMember, type AdaptedRow, type RowField, type RecordAdapter } from "./event-text.ts";
 import { fillEventLine } from "./ndjson.ts";
 
 const ID = "11111111-1111-8111-8111-111111111111";
 const rowId = (): string => ID;
-const fields = (entries: Partial<Record<EventField, string>>) => new Map(Object.entries(entries) as [EventField, string][]);
+const fields = (entries: Partial<Record<RowField, string>>) => new Map(Object.entries(entries) as [RowField, string][]);
 const ORG = fields({ org_id: "acme", model_id: "chat-large" });
 
-function adapterFor(header: string[], columns: Partial<Record<EventField, string>>, defaults = ORG): RecordAdapter {
+function adapterFor(header: string[], columns: Partial<Record<RowField, string>>, defaults = ORG): RecordAdapter {
   const made = createCsvAdapter(header, { columns: fields(columns), defaults });
   assert.ok(made.adapt !== null, made.problem ?? "");
   return made.adapt;
@@ -82,7 +82,7 @@ test("a row with too few or too many fields is a fault", () => {
 });
 
 test("a mapping that does not fit the header is refused before any row is sent, with what to do", () => {
-  const problem = (header: string[], columns: Partial<Record<EventField, string>>, defaults = ORG): string =>
+  const problem = (header: string[], columns: Partial<Record<RowField, string>>, defaults = ORG): string =>
     createCsvAdapter(header, { columns: fields(columns), defaults }).problem ?? "none";
   assert.match(problem(["when", "status"], { occurred_at: "time" }), /no column "time".*when, status/);
   assert.match(problem(["when", "status"], {}), /what occurred_at should be.*--column/);
@@ -117,6 +117,8 @@ test("an NDJSON line keeps its bytes and gets only what it leaves out", () => {
   assert.equal(fill("{}"), `{${tail}`);
   const whole = '{"event_id":"a","org_id":"b","model_id":"c"}';
   assert.equal(fill(whole), whole);
+  const timed = fillEventLine(Buffer.from('{"event_id":"a","timestamp":"t"}'), fields({ occurred_at: "u" }), rowId);
+  assert.equal(timed.toString(), '{"event_id":"a","timestamp":"t"}');
   for (const broken of ['{"a":', "[1]", "null", "nonsense"]) assert.equal(fill(broken), broken);
   const invalid = Buffer.from([0x7b, 0xff, 0x7d]);
   assert.equal(fillEventLine(invalid, ORG, rowId), invalid);

@@ -1,4 +1,4 @@
-import { eventMember, type EventDefaults, type EventField, type RecordAdapter } from "./event-text.ts";
+import { eventMember, type EventDefaults, type RowField, type RecordAdapter } from "./event-text.ts";
 
 /** Columns of the Azure LLM inference traces of 2023 and 2024 (Patel et al., Splitwise, ISCA 2024). */
 const COLUMNS = ["TIMESTAMP", "ContextTokens", "GeneratedTokens"] as const;
@@ -20,7 +20,7 @@ export function createAzureTraceAdapter(header: readonly string[], defaults: Eve
     return { adapt: null, problem };
   }
   const [timeAt = 0, contextAt = 0, generatedAt = 0] = at;
-  const constants = new Map<EventField, string>([["status", "success"], ["usage_source", "reported"], ...defaults]);
+  const constants = new Map<RowField, string>([["status", "success"], ["usage_source", "reported"], ...defaults]);
   const tail = [...constants].map(([field, text]) => `,${eventMember(field, text)}`).join("");
   const adapt: RecordAdapter = (fields, rowId) => {
     if (fields.length !== COLUMNS.length) {

@@ -1,9 +1,9 @@
-import { eventMember, isEventField, type EventDefaults, type EventField, type RecordAdapter } from "./event-text.ts";
+import { eventMember, isRowField, type EventDefaults, type RowField, type RecordAdapter } from "./event-text.ts";
 
 /** Where each event field comes from. */
 export type CsvMapping = {
   /** Event field → name of the column that holds it. */
-  columns: ReadonlyMap<EventField, string>;
+  columns: ReadonlyMap<RowField, string>;
   /** Event field → value for rows whose cell is empty or that have no such column. */
   defaults: EventDefaults;
 };
@@ -14,7 +14,7 @@ export type CsvAdapter =
   | { adapt: null; ignored: readonly string[]; problem: string };
 
 /** Must come from a column or a default, else no row of the file could be an event. */
-const NEEDED = ["org_id", "model_id", "status"] as const satisfies readonly EventField[];
+const NEEDED = ["org_id", "model_id", "status"] as const satisfies readonly RowField[];
 
 /**
  * Maps the columns of a CSV file onto the event: those named in the mapping, and those called like an event field.
@@ -25,7 +25,7 @@ export function createCsvAdapter(header: readonly string[], mapping: CsvMapping)
   const repeated = header.find((name, i) => header.indexOf(name) !== i);
   if (repeated !== undefined) return refuse(`The header names column "${repeated}" twice.`);
 
-  const fieldOf = new Map<number, EventField>();
+  const fieldOf = new Map<number, RowField>();
   for (const [field, column] of mapping.columns) {
     const at = header.indexOf(column);
     if (at < 0) return refuse(`There is no column "${column}". The file has: ${header.join(", ")}.`);
@@ -33,11 +33,11 @@ export function createCsvAdapter(header: readonly string[], mapping: CsvMapping)
     fieldOf.set(at, field);
   }
   for (const [at, name] of header.entries()) {
-    if (!fieldOf.has(at) && isEventField(name) && !mapping.columns.has(name)) fieldOf.set(at, name);
+    if (!fieldOf.has(at) && isRowField(name) && !mapping.columns.has(name)) fieldOf.set(at, name);
   }
 
-  const given = new Set<EventField>([...fieldOf.values(), ...mapping.defaults.keys()]);
-  const missing: EventField[] = NEEDED.filter((field) => !given.has(field));
+  const given = new Set<RowField>([...fieldOf.values(), ...mapping.defaults.keys()]);
+  const missing: RowField[] = NEEDED.filter((field) => !given.has(field));
   if (!given.has("occurred_at") && !given.has("timestamp")) missing.push("occurred_at");
   if (missing.length > 0) {
     return refuse(
@@ -51,7 +51,7 @@ export function createCsvAdapter(header: readonly string[], mapping: CsvMapping)
 
 function adapterOf(
   columns: number,
-  fieldOf: ReadonlyMap<number, EventField>,
+  fieldOf: ReadonlyMap<number, RowField>,
   defaults: EventDefaults,
 ): RecordAdapter {
   const mapped = [...fieldOf];
@@ -61,7 +61,7 @@ function adapterOf(
       const detail = `The row has ${fields.length} fields where the header has ${columns}.`;
       return { json: null, fault: { code: "invalid_value", pointer: "", detail } };
     }
-    const given = new Set<EventField>();
+    const given = new Set<RowField>();
     let members = "";
     for (const [at, field] of mapped) {
       const text = fields[at] ?? "";

@@ -31,15 +31,15 @@ const FIELD_KINDS = {
 } as const satisfies Record<string, "text" | "number" | "json">;
 
 /** A field of the event contract that a flat row can give. */
-export type EventField = keyof typeof FIELD_KINDS;
+export type RowField = keyof typeof FIELD_KINDS;
 
 /** All of them, in the contract's order. */
-export const EVENT_FIELDS = Object.keys(FIELD_KINDS) as readonly EventField[];
+export const ROW_FIELDS = Object.keys(FIELD_KINDS) as readonly RowField[];
 
-export const isEventField = (name: string): name is EventField => Object.hasOwn(FIELD_KINDS, name);
+export const isRowField = (name: string): name is RowField => Object.hasOwn(FIELD_KINDS, name);
 
 /** Values for fields that the rows of a file leave out. */
-export type EventDefaults = ReadonlyMap<EventField, string>;
+export type EventDefaults = ReadonlyMap<RowField, string>;
 
 /** Why a row could not be made into an event, before any server saw it. */
 export type RowFault = { code: RejectionCode; pointer: string; detail: string };
@@ -56,7 +56,7 @@ const JSON_NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
  * One member of the event's JSON object. A number keeps its digits exactly as they stand; what is no number where one
  * belongs is sent as text, so that the service names it and keeps it in quarantine like any other bad value.
  */
-export function eventMember(field: EventField, text: string): string {
+export function eventMember(field: RowField, text: string): string {
   const kind = FIELD_KINDS[field];
   if (kind === "number") {
     const digits = text.trim();

@@ -1,0 +1,60 @@
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Registry } from "prom-client";
+import type { Authenticator } from "#auth";
+import type { Ingestor } from "#ingest";
+import type { Clock, Logger } from "#kernel";
+import type { Database } from "#query";
+import type { FreshnessMemory } from "./freshness-memory.ts";
+import type { Gate } from "./gates.ts";
+
+/** The server that routes are added to. */
+export type Server = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;
+
+/** Whether something the service needs is in order, in words for an operator (no addresses, no secrets). */
+export type ProbeResult = { ok: boolean; detail: string };
+/** Asked at every readiness request; may throw, and may take its time: an answer is given without it then. */
+export type ReadinessProbe = () => Promise<ProbeResult>;
+
+/** Limits of the HTTP side. All bytes and milliseconds. */
+export type ApiLimits = {
+  /** One request body, as sent and decompressed. */
+  bodyBytesMax: number;
+  /** Events of one body. */
+  eventsMax: number;
+  /** Bodies held at once, all requests together. */
+  pendingBodyBytesMax: number;
+  /** Reads being answered at once. */
+  readsMax: number;
+  /** One read, from its headers to its answer. */
+  readMsMax: number;
+  /** How long disposing waits for answers under way. */
+  drainMsMax: number;
+};
+
+/** What the API rests on. */
+export type ApiDependencies = {
+  database: Database;
+  ingestor: Ingestor;
+  authenticator: Authenticator;
+  /** Metrics served at /metrics; the API adds its own. */
+  registry: Registry;
+  logger: Logger;
+  clock: Clock;
+  /** Makes request ids. */
+  createId: () => string;
+  /** By name, as /ready shows them: database, migrations, ingest, rollup. */
+  probes: Readonly<Record<string, ReadinessProbe>>;
+  limits: ApiLimits;
+  /** The program's version, for the API description. */
+  version: string;
+};
+
+/** What routes share beside the dependencies. */
+export type RouteContext = ApiDependencies & {
+  freshness: FreshnessMemory;
+  reads: Gate;
+  /** False from the moment the service is to be taken out of rotation. */
+  isReady(): boolean;
+};

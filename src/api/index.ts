@@ -1,0 +1,3 @@
+export { openApi, type Api, type ApiOptions } from "./api.ts";
+export type { ApiDependencies, ApiLimits, ProbeResult, ReadinessProbe } from "./dependencies.ts";
+export { createOpenApiDocument } from "./document.ts";

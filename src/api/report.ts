@@ -1,0 +1,78 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import { formatAccepted, type ReportFormat } from "./accept.ts";
+import type { RouteContext } from "./dependencies.ts";
+import { ALL_ORGS_NAME } from "./freshness-memory.ts";
+
+/** What every report says of itself. */
+type Reported = { freshness: { completeThrough: string | null } };
+type ReportSchema = z.ZodType<Reported, Reported>;
+
+/** How one report leaves the service: what of it may be seen (the schema is an allow-list), and as which table. */
+export type Report<Schema extends ReportSchema> = {
+  /** File name of its table, without extension. */
+  name: string;
+  schema: Schema;
+  csv: (answer: z.output<Schema>) => string;
+};
+
+/** What a question comes with. */
+export type Exchange = { request: FastifyRequest; reply: FastifyReply; context: RouteContext };
+
+/**
+ * Works out an answer and sends it as JSON or CSV, with an ETag; 304 when the client has it already. The ETag leaves
+ * the freshness out, which moves every second and is in the header `Tallystick-Complete-Through` of the 304 too.
+ * Throws Failure `not_acceptable`, `overloaded`, and what `work` throws.
+ */
+export async function sendReport<Schema extends ReportSchema>(
+  { request, reply, context }: Exchange,
+  report: Report<Schema>,
+  work: () => Promise<z.output<Schema>>,
+): Promise<FastifyReply> {
+  const format = formatAccepted(request.headers.accept);
+  const leave = context.reads.enter(1);
+  const answer = await work().finally(leave);
+  const { completeThrough } = answer.freshness;
+  context.freshness.remember(orgIdOf(request) ?? ALL_ORGS_NAME, completeThrough);
+
+  const { body, lasting } = formatBody(report, answer, format);
+  const etag = `W/"${createHash("sha256").update(format).update(lasting).digest("base64url").slice(0, 27)}"`;
+  reply.header("etag", etag).header("cache-control", "private, no-cache");
+  reply.header("tallystick-complete-through", completeThrough ?? "never");
+  if (isKnown(request.headers["if-none-match"], etag)) return reply.code(304).send();
+  if (format === "csv") {
+    reply.header("content-type", "text/csv; charset=utf-8; header=present");
+    reply.header("content-disposition", `attachment; filename="${report.name}.csv"`);
+  } else {
+    reply.header("content-type", "application/json; charset=utf-8");
+  }
+  return reply.send(body);
+}
+
+/** The body, and the part of it that stays the same while nothing new is counted. */
+function formatBody<Schema extends ReportSchema>(
+  { schema, csv }: Report<Schema>,
+  answer: z.output<Schema>,
+  format: ReportFormat,
+): { body: string; lasting: string } {
+  if (format === "csv") {
+    const table = csv(answer);
+    return { body: table, lasting: table };
+  }
+  const { freshness, ...rest }: Reported = z.encode(schema, answer);
+  const lasting = JSON.stringify(rest);
+  return { body: `${lasting.slice(0, -1)},"freshness":${JSON.stringify(freshness)}}`, lasting };
+}
+
+function orgIdOf({ params }: FastifyRequest): string | undefined {
+  if (typeof params !== "object" || params === null || !("orgId" in params)) return undefined;
+  return typeof params.orgId === "string" ? params.orgId : undefined;
+}
+
+/** Weak comparison of RFC 9110 §13.1.2. */
+function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
+  if (ifNoneMatch === undefined) return false;
+  const opaque = etag.replace(/^W\//, "");
+  return ifNoneMatch.split(",").some((part) => part.trim() === "*" || part.trim().replace(/^W\//, "") === opaque);
+}

@@ -1,0 +1,163 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { parseUsageEvents, type IngestOutcome, type ParsedItem } from "#contract";
+import { encodingOfHeader, formatOfContentType, inflate } from "../body.ts";
+import type { RouteContext, Server } from "../dependencies.ts";
+import { createGate, type Gate } from "../gates.ts";
+import { createIdempotencyMemory, type StoredAnswer } from "../idempotency.ts";
+import { flagParameter } from "../parameters.ts";
+
+const IDEMPOTENCY_MS_MAX = 24 * 3_600_000;
+const IDEMPOTENCY_KEYS_MAX = 10_000;
+const IDEMPOTENCY_BYTES_MAX = 32 * 1024 * 1024;
+
+const query = z.strictObject({
+  backfill: flagParameter("Take events older than the raw retention, too: history loaded on purpose."),
+  dryRun: flagParameter("Only say what is wrong with the events; nothing is stored and no duplicate is looked up."),
+});
+
+const headers = z.looseObject({
+  "tallystick-source": z
+    .string()
+    .regex(/^[a-z0-9._:/-]{1,64}$/, "1 to 64 of a-z, 0-9 and . _ : / -")
+    .default("http")
+    .describe("Where the events come from, for the delivery ledger."),
+  "idempotency-key": z
+    .string()
+    .regex(/^[\x21-\x7e]{1,255}$/, "1 to 255 visible ASCII characters")
+    .optional()
+    .describe(
+      "Repeats of a request with the same key and body get the first answer again, for up to a day and within this process; " +
+        "event ids make repeats harmless in any case.",
+    ),
+});
+
+const counts = z
+  .object({
+    received: z.int(),
+    accepted: z.int(),
+    duplicate: z.int(),
+    conflict: z.int(),
+    rejected: z.int(),
+  })
+  .describe("received = accepted + duplicate + conflict + rejected");
+
+const result = z.object({
+  index: z.int().describe("Position in the body, from 0."),
+  eventId: z.string().nullable().describe("As sent; null when it could not be read."),
+  status: z.enum(["accepted", "duplicate", "conflict", "rejected"]),
+  code: z.string().optional().describe("Why a conflict or rejection."),
+  pointer: z.string().optional().describe("JSON pointer into the event."),
+  detail: z.string().optional(),
+});
+
+const answer = z
+  .object({ counts, dryRun: z.boolean(), results: z.array(result) })
+  .meta({ id: "IngestAnswer", description: "What became of each event, in the order received. All of it is durable." });
+
+/** POST /analytics/v1/events: usage events in, one outcome per event out. */
+export async function eventRoutes(parent: Server, context: RouteContext): Promise<void> {
+  const bodies = createGate(context.limits.pendingBodyBytesMax, "bytes of events");
+  const memory = createIdempotencyMemory({
+    clock: context.clock,
+    rememberMsMax: IDEMPOTENCY_MS_MAX,
+    keysMax: IDEMPOTENCY_KEYS_MAX,
+    bytesMax: IDEMPOTENCY_BYTES_MAX,
+  });
+  await parent.register(async (scope) => {
+    const server: Server = scope;
+    server.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+    server.route({
+      method: "POST",
+      url: "/analytics/v1/events",
+      config: { scope: "events:write", requestBody: "events" },
+      schema: {
+        tags: ["Events"],
+        operationId: "sendEvents",
+        summary: "Send usage events",
+        description:
+          `One event, an array of events, or NDJSON; at most ${context.limits.eventsMax} events and ` +
+          `${context.limits.bodyBytesMax} bytes, also after decompression (gzip, zstd). A bad event never holds up the others.`,
+        querystring: query,
+        headers,
+        response: {
+          200: answer.describe("Every event was accepted, or had been before."),
+          207: answer.describe("Some or all events were not counted: see each result. They are in quarantine."),
+        },
+      },
+      onRequest: async (request, reply) => {
+        formatOfContentType(request.headers["content-type"]);
+        encodingOfHeader(request.headers["content-encoding"]);
+        reply.raw.once("close", reserve(bodies, request, context.limits.bodyBytesMax));
+      },
+      handler: async (request, reply) => {
+        const sent = { body: bodyOf(request), ...request.query, ...detailsOf(request, request.headers["tallystick-source"]) };
+        const key = request.headers["idempotency-key"];
+        const work = () => answerEvents(context, sent);
+        const made =
+          key === undefined
+            ? await work()
+            : await memory.answerOnce(key, [JSON.stringify(request.query), sent.type, sent.source, sent.body], work);
+        return sendStored(reply, made);
+      },
+    });
+  });
+}
+
+/** Sends an answer that is JSON already: thousands of results are not walked a second time for the schema's sake. */
+const sendStored = (reply: FastifyReply, { status, body }: StoredAnswer): FastifyReply =>
+  reply.code(status).header("content-type", "application/json; charset=utf-8").send(body);
+
+type SentEvents = {
+  body: Buffer;
+  type: string;
+  encoding: string | undefined;
+  source: string;
+  backfill: boolean;
+  dryRun: boolean;
+  correlationId: string;
+};
+
+const bodyOf = ({ body }: FastifyRequest): Buffer => (Buffer.isBuffer(body) ? body : Buffer.alloc(0));
+
+const detailsOf = (request: FastifyRequest, source: string) => ({
+  type: request.headers["content-type"] ?? "",
+  encoding: request.headers["content-encoding"],
+  source,
+  correlationId: request.id,
+});
+
+/** Counts a request's body against what may be held at once, from its headers on; what it inflates to as well. */
+function reserve(bodies: Gate, { headers: { "content-length": length, "content-encoding": encoding } }: FastifyRequest, bodyBytesMax: number) {
+  const sent = length === undefined ? bodyBytesMax : Math.min(Number(length), bodyBytesMax);
+  return bodies.enter(encoding === undefined ? sent : sent + bodyBytesMax);
+}
+
+async function answerEvents({ ingestor, limits }: RouteContext, sent: SentEvents): Promise<StoredAnswer> {
+  const body = await inflate(sent.body, encodingOfHeader(sent.encoding), limits.bodyBytesMax);
+  const items = parseUsageEvents(body, formatOfContentType(sent.type), { eventsMax: limits.eventsMax });
+  const outcomes = sent.dryRun
+    ? items.map(judge)
+    : await ingestor.ingest(items, { source: sent.source, backfill: sent.backfill, correlationId: sent.correlationId });
+  return formatAnswer(items, outcomes, sent.dryRun);
+}
+
+function judge({ rejection }: ParsedItem): IngestOutcome {
+  if (rejection === null) return { status: "accepted" };
+  return { status: "rejected", code: rejection.code, pointer: rejection.pointer, detail: rejection.detail };
+}
+
+function formatAnswer(items: readonly ParsedItem[], outcomes: readonly IngestOutcome[], dryRun: boolean): StoredAnswer {
+  const totals = { received: outcomes.length, accepted: 0, duplicate: 0, conflict: 0, rejected: 0 };
+  const results = outcomes.map((outcome, index): z.output<typeof result> => {
+    totals[outcome.status] += 1;
+    const item = items[index];
+    const eventId = (item?.event ?? item?.rejection)?.eventId ?? null;
+    if (!("code" in outcome)) return { index, eventId, status: outcome.status };
+    const { status, code, pointer, detail } = outcome;
+    return { index, eventId, status, code, pointer, detail };
+  });
+  const isGood = totals.conflict === 0 && totals.rejected === 0;
+  const made: z.output<typeof answer> = { counts: totals, dryRun, results };
+  return { status: isGood ? 200 : 207, body: JSON.stringify(made) };
+}

@@ -1,0 +1,70 @@
+import { z } from "zod";
+import { getReliability } from "#query";
+import {
+  completeParameter,
+  granularityParameter,
+  groupByParameter,
+  groupParameters,
+  memberParameters,
+  outcomeParameters,
+  reliabilityAnswer,
+  windowParameters,
+} from "../answers.ts";
+import type { RouteContext, Server } from "../dependencies.ts";
+import { aliasNote, asReport, listParameter, orgParams } from "../parameters.ts";
+import { sendReport } from "../report.ts";
+import { reliabilityTable } from "../tables.ts";
+
+const PERCENTILES_MAX = 10;
+
+const query = z.strictObject({
+  ...windowParameters,
+  granularity: granularityParameter,
+  ...memberParameters,
+  ...outcomeParameters,
+  groupBy: groupByParameter,
+  ...groupParameters,
+  percentile: listParameter(
+    z.coerce.number().gt(0).lte(100),
+    PERCENTILES_MAX,
+    "Latency percentile in per cent, as 95 or 99.9; may be repeated. 50, 90, 95 and 99 when left out.",
+  ),
+  ...completeParameter,
+});
+
+/** GET …/orgs/{orgId}/reliability: error rate, errors by class and code, latency percentiles of one org. */
+export function reliabilityRoutes(server: Server, context: RouteContext): void {
+  const { database, clock, limits } = context;
+  const url = "/analytics/v1/orgs/:orgId/reliability";
+  server.route({
+    method: "GET",
+    url,
+    handlerTimeout: limits.readMsMax,
+    config: { scope: "usage:read" },
+    schema: {
+      tags: ["Reports"],
+      ...aliasNote(url, "getReliability"),
+      summary: "Errors and latencies of an org",
+      params: orgParams,
+      querystring: query,
+      response: { 200: asReport(reliabilityAnswer), 304: z.undefined().describe("Nothing new.") },
+    },
+    handler: async (request, reply) => {
+      const { modelId, clientId, actorId, status, errorClass, percentile, ...rest } = request.query;
+      const question = {
+        ...rest,
+        modelIds: modelId,
+        clientIds: clientId,
+        actorIds: actorId,
+        statuses: status,
+        errorClasses: errorClass,
+        percentiles: percentile,
+      };
+      return await sendReport(
+        { request, reply, context },
+        { name: "reliability", schema: reliabilityAnswer, csv: (answer) => reliabilityTable(answer, question.groupBy) },
+        () => getReliability(database, clock, { ...question, orgId: request.params.orgId }),
+      );
+    },
+  });
+}

@@ -1,0 +1,116 @@
+import { z } from "zod";
+import { getSystemFreshness, getSystemUsage, getTopOrgs } from "#query";
+import {
+  compareParameter,
+  completeParameter,
+  granularityParameter,
+  groupParameters,
+  modelParameter,
+  outcomeParameters,
+  systemFreshnessAnswer,
+  systemUsageAnswer,
+  topOrgsAnswer,
+  windowParameters,
+} from "../answers.ts";
+import type { RouteContext, Server } from "../dependencies.ts";
+import { aliasNote, asReport } from "../parameters.ts";
+import { sendReport } from "../report.ts";
+import { systemFreshnessTable, topOrgsTable, usageTable } from "../tables.ts";
+
+const usageQuery = z.strictObject({
+  ...windowParameters,
+  granularity: granularityParameter,
+  modelId: modelParameter,
+  ...outcomeParameters,
+  groupBy: z.enum(["model", "status"]).optional().describe("Split the answer by this."),
+  ...groupParameters,
+  compare: compareParameter,
+  ...completeParameter,
+});
+
+const { timeZone, start, end } = windowParameters;
+const topOrgsQuery = z.strictObject({ start, end, timeZone, ...outcomeParameters, ...groupParameters, ...completeParameter });
+
+/** GET …/system/usage, /system/orgs, /system/freshness: all orgs together, for operators. */
+export function systemRoutes(server: Server, context: RouteContext): void {
+  for (const url of ["/analytics/v1/system/usage", "/api/v1/analytics/system/usage"]) addUsage(server, context, url);
+  addTopOrgs(server, context);
+  addFreshness(server, context);
+}
+
+function addUsage(server: Server, context: RouteContext, url: string): void {
+  const { database, clock, limits } = context;
+  server.route({
+    method: "GET",
+    url,
+    handlerTimeout: limits.readMsMax,
+    config: { scope: "system:read" },
+    schema: {
+      tags: ["System"],
+      ...aliasNote(url, "getSystemUsage"),
+      summary: "Usage and cost of all orgs together",
+      querystring: usageQuery,
+      response: { 200: asReport(systemUsageAnswer), 304: z.undefined().describe("Nothing new.") },
+    },
+    handler: async (request, reply) => {
+      const { modelId, status, errorClass, ...rest } = request.query;
+      const question = { ...rest, modelIds: modelId, statuses: status, errorClasses: errorClass };
+      return await sendReport(
+        { request, reply, context },
+        { name: "system-usage", schema: systemUsageAnswer, csv: (answer) => usageTable(answer, question.groupBy) },
+        () => getSystemUsage(database, clock, question),
+      );
+    },
+  });
+}
+
+function addTopOrgs(server: Server, context: RouteContext): void {
+  const { database, clock, limits } = context;
+  const url = "/analytics/v1/system/orgs";
+  server.route({
+    method: "GET",
+    url,
+    handlerTimeout: limits.readMsMax,
+    config: { scope: "system:read" },
+    schema: {
+      tags: ["System"],
+      ...aliasNote(url, "getTopOrgs"),
+      summary: "The orgs that use most",
+      querystring: topOrgsQuery,
+      response: { 200: asReport(topOrgsAnswer), 304: z.undefined().describe("Nothing new.") },
+    },
+    handler: async (request, reply) => {
+      const { status, errorClass, ...rest } = request.query;
+      const question = { ...rest, statuses: status, errorClasses: errorClass };
+      return await sendReport(
+        { request, reply, context },
+        { name: "top-orgs", schema: topOrgsAnswer, csv: topOrgsTable },
+        () => getTopOrgs(database, clock, question),
+      );
+    },
+  });
+}
+
+function addFreshness(server: Server, context: RouteContext): void {
+  const { database, limits } = context;
+  const url = "/analytics/v1/system/freshness";
+  server.route({
+    method: "GET",
+    url,
+    handlerTimeout: limits.readMsMax,
+    config: { scope: "system:read" },
+    schema: {
+      tags: ["System"],
+      ...aliasNote(url, "getSystemFreshness"),
+      summary: "How current all numbers are, by org and source",
+      querystring: z.strictObject({}),
+      response: { 200: asReport(systemFreshnessAnswer), 304: z.undefined().describe("Nothing new.") },
+    },
+    handler: async (request, reply) =>
+      await sendReport(
+        { request, reply, context },
+        { name: "system-freshness", schema: systemFreshnessAnswer, csv: systemFreshnessTable },
+        () => getSystemFreshness(database),
+      ),
+  });
+}

@@ -1,0 +1,58 @@
+import { z } from "zod";
+import { getUsage } from "#query";
+import {
+  compareParameter,
+  completeParameter,
+  granularityParameter,
+  groupByParameter,
+  groupParameters,
+  memberParameters,
+  outcomeParameters,
+  usageAnswer,
+  windowParameters,
+} from "../answers.ts";
+import type { RouteContext, Server } from "../dependencies.ts";
+import { aliasNote, asReport, orgParams } from "../parameters.ts";
+import { sendReport } from "../report.ts";
+import { usageTable } from "../tables.ts";
+
+const query = z.strictObject({
+  ...windowParameters,
+  granularity: granularityParameter,
+  ...memberParameters,
+  ...outcomeParameters,
+  groupBy: groupByParameter,
+  ...groupParameters,
+  compare: compareParameter,
+  ...completeParameter,
+});
+
+/** GET …/orgs/{orgId}/usage: requests, errors, tokens and cost of one org, per bucket and in all. */
+export function usageRoutes(server: Server, context: RouteContext): void {
+  const { database, clock, limits } = context;
+  for (const url of ["/analytics/v1/orgs/:orgId/usage", "/api/v1/analytics/orgs/:orgId/usage"]) {
+    server.route({
+      method: "GET",
+      url,
+      handlerTimeout: limits.readMsMax,
+      config: { scope: "usage:read" },
+      schema: {
+        tags: ["Reports"],
+        ...aliasNote(url, "getUsage"),
+        summary: "Usage and cost of an org",
+        params: orgParams,
+        querystring: query,
+        response: { 200: asReport(usageAnswer), 304: z.undefined().describe("Nothing new.") },
+      },
+      handler: async (request, reply) => {
+        const { modelId, clientId, actorId, status, errorClass, ...rest } = request.query;
+        const question = { ...rest, modelIds: modelId, clientIds: clientId, actorIds: actorId, statuses: status, errorClasses: errorClass };
+        return await sendReport(
+          { request, reply, context },
+          { name: "usage", schema: usageAnswer, csv: (answer) => usageTable(answer, question.groupBy) },
+          () => getUsage(database, clock, { ...question, orgId: request.params.orgId }),
+        );
+      },
+    });
+  }
+}

@@ -1,0 +1,25 @@
+import type { RouteContext, Server } from "./dependencies.ts";
+import { breakdownRoutes } from "./resources/breakdowns.ts";
+import { eventRoutes } from "./resources/events.ts";
+import { freshnessRoutes } from "./resources/freshness.ts";
+import { healthRoutes } from "./resources/health.ts";
+import { meRoutes } from "./resources/me.ts";
+import { metricRoutes } from "./resources/metrics.ts";
+import { quarantineRoutes } from "./resources/quarantine.ts";
+import { reliabilityRoutes } from "./resources/reliability.ts";
+import { systemRoutes } from "./resources/system.ts";
+import { usageRoutes } from "./resources/usage.ts";
+
+/** Every route but the API's own description. */
+export async function addRoutes(server: Server, context: RouteContext): Promise<void> {
+  await eventRoutes(server, context);
+  usageRoutes(server, context);
+  reliabilityRoutes(server, context);
+  breakdownRoutes(server, context);
+  freshnessRoutes(server, context);
+  systemRoutes(server, context);
+  quarantineRoutes(server, context);
+  meRoutes(server, context);
+  healthRoutes(server, context);
+  metricRoutes(server, context);
+}

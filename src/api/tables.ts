@@ -1,0 +1,144 @@
+import type { z } from "zod";
+import type { Grouping } from "#query";
+import type {
+  breakdownAnswer,
+  freshnessAnswer,
+  measures,
+  reliabilityAnswer,
+  systemFreshnessAnswer,
+  systemUsageAnswer,
+  topOrgsAnswer,
+  usageAnswer,
+} from "./answers.ts";
+import { formatCsv, type CsvColumn } from "./csv.ts";
+
+type Measures = z.output<typeof measures>;
+type Usage = z.output<typeof usageAnswer> | z.output<typeof systemUsageAnswer>;
+type Reliability = z.output<typeof reliabilityAnswer>;
+type Breakdown = z.output<typeof breakdownAnswer>;
+type TopOrgs = z.output<typeof topOrgsAnswer>;
+type GroupKey = Pick<
+  NonNullable<Usage["groups"]>[number],
+  "modelId" | "clientId" | "actorId" | "status" | "errorClass" | "isOther"
+>;
+type Bucket = Pick<Usage["series"][number], "start" | "end" | "complete">;
+
+const COUNTS = [
+  "requests",
+  "errors",
+  "inputTokens",
+  "cacheReadTokens",
+  "cacheWrite5mTokens",
+  "cacheWrite1hTokens",
+  "outputTokens",
+  "reasoningTokens",
+  "totalTokens",
+] as const;
+
+const MEASURES: CsvColumn<Measures>[] = [
+  ...COUNTS.map((name): CsvColumn<Measures> => ({ name, kind: "plain", value: (row) => row[name] })),
+  { name: "cost", kind: "plain", value: (row) => row.cost.amount },
+  { name: "currency", kind: "text", value: (row) => row.cost.currency },
+  {
+    name: "otherCosts",
+    kind: "text",
+    value: (row) => row.otherCosts.map(({ amount, currency }) => `${currency} ${amount}`).join("; "),
+  },
+  { name: "pricedRequestShare", kind: "plain", value: (row) => row.pricedShare.requests },
+  { name: "pricedTokenShare", kind: "plain", value: (row) => row.pricedShare.tokens },
+];
+
+const BUCKET: CsvColumn<Bucket>[] = [
+  { name: "start", kind: "plain", value: (row) => row.start },
+  { name: "end", kind: "plain", value: (row) => row.end },
+  { name: "complete", kind: "plain", value: (row) => row.complete },
+];
+
+/** The columns that name a group, for what the answer is grouped by. */
+function groupColumns(groupedBy: Grouping): CsvColumn<GroupKey>[] {
+  const isOther: CsvColumn<GroupKey> = { name: "isOther", kind: "plain", value: (row) => row.isOther };
+  if (groupedBy === "model") return [{ name: "modelId", kind: "text", value: (row) => row.modelId ?? null }, isOther];
+  if (groupedBy === "client") return [{ name: "clientId", kind: "text", value: (row) => row.clientId ?? null }, isOther];
+  if (groupedBy === "actor") return [{ name: "actorId", kind: "text", value: (row) => row.actorId ?? null }, isOther];
+  return [
+    { name: "status", kind: "text", value: (row) => row.status ?? null },
+    { name: "errorClass", kind: "text", value: (row) => row.errorClass ?? null },
+    isOther,
+  ];
+}
+
+/** A row per bucket, or per group and bucket when the answer is grouped. */
+export function usageTable({ series, groups }: Usage, groupedBy: Grouping | undefined): string {
+  if (groupedBy === undefined) return formatCsv<Bucket & Measures>([...BUCKET, ...MEASURES], series);
+  const key = groupColumns(groupedBy);
+  const rows = (groups ?? []).flatMap(({ series: own, ...group }) => own.map((bucket) => ({ ...group, ...bucket })));
+  return formatCsv<GroupKey & Bucket & Measures>([...key, ...BUCKET, ...MEASURES], rows);
+}
+
+type ReliabilityRow = Omit<Reliability["totals"], "latency"> & { latency: Reliability["totals"]["latency"] | null };
+
+const RELIABILITY: CsvColumn<ReliabilityRow>[] = [
+  { name: "requests", kind: "plain", value: (row) => row.requests },
+  { name: "errors", kind: "plain", value: (row) => row.errors },
+  { name: "cancelled", kind: "plain", value: (row) => row.cancelled },
+  { name: "errorRate", kind: "plain", value: (row) => row.errorRate },
+  ...(["client", "capacity", "upstream", "policy", "internal"] as const).map(
+    (name): CsvColumn<ReliabilityRow> => ({ name: `${name}Errors`, kind: "plain", value: (row) => row.errorsByClass[name] }),
+  ),
+  { name: "latencyCount", kind: "plain", value: (row) => row.latency?.count ?? null },
+  { name: "latencyMeanMs", kind: "plain", value: (row) => row.latency?.meanMs ?? null },
+];
+
+/** A row per bucket, or per group when the answer is grouped; a column per percentile. */
+export function reliabilityTable({ totals, series, groups }: Reliability, groupedBy: Grouping | undefined): string {
+  const percentiles = Object.keys(totals.latency.percentilesMs).map(
+    (name): CsvColumn<ReliabilityRow> => ({ name: `${name}Ms`, kind: "plain", value: (row) => row.latency?.percentilesMs[name] ?? null }),
+  );
+  if (groupedBy === undefined) return formatCsv<Bucket & ReliabilityRow>([...BUCKET, ...RELIABILITY, ...percentiles], series);
+  return formatCsv<GroupKey & ReliabilityRow>([...groupColumns(groupedBy), ...RELIABILITY, ...percentiles], groups ?? []);
+}
+
+const SHARES: CsvColumn<{ share: Breakdown["groups"][number]["share"] }>[] = [
+  { name: "requestShare", kind: "plain", value: (row) => row.share.requests },
+  { name: "tokenShare", kind: "plain", value: (row) => row.share.totalTokens },
+  { name: "costShare", kind: "plain", value: (row) => row.share.cost },
+];
+
+const CHANGES: CsvColumn<{ change: Breakdown["groups"][number]["change"] }>[] = [
+  { name: "requestChange", kind: "plain", value: (row) => row.change?.requests ?? null },
+  { name: "errorChange", kind: "plain", value: (row) => row.change?.errors ?? null },
+  { name: "tokenChange", kind: "plain", value: (row) => row.change?.totalTokens ?? null },
+  { name: "costChange", kind: "plain", value: (row) => row.change?.cost ?? null },
+];
+
+/** A row per group, the last one all others. */
+export const breakdownTable = ({ groups }: Breakdown, groupedBy: Grouping): string =>
+  formatCsv<Breakdown["groups"][number]>([...groupColumns(groupedBy), ...MEASURES, ...SHARES, ...CHANGES], groups);
+
+/** A row per org, the last one all others. */
+export const topOrgsTable = ({ orgs }: TopOrgs): string =>
+  formatCsv<TopOrgs["orgs"][number]>(
+    [
+      { name: "orgId", kind: "text", value: (row) => row.orgId },
+      { name: "name", kind: "text", value: (row) => row.name },
+      { name: "isOther", kind: "plain", value: (row) => row.isOther },
+      ...MEASURES,
+      ...SHARES,
+    ],
+    orgs,
+  );
+
+type Newest = { lastOccurredAt: string; lastIngestedAt: string; lastAggregatedAt: string };
+const NEWEST: CsvColumn<Newest>[] = [
+  { name: "lastOccurredAt", kind: "plain", value: (row) => row.lastOccurredAt },
+  { name: "lastIngestedAt", kind: "plain", value: (row) => row.lastIngestedAt },
+  { name: "lastAggregatedAt", kind: "plain", value: (row) => row.lastAggregatedAt },
+];
+
+/** A row per model. */
+export const freshnessTable = ({ models }: z.output<typeof freshnessAnswer>): string =>
+  formatCsv<(typeof models)[number]>([{ name: "modelId", kind: "text", value: (row) => row.modelId }, ...NEWEST], models);
+
+/** A row per org. */
+export const systemFreshnessTable = ({ orgs }: z.output<typeof systemFreshnessAnswer>): string =>
+  formatCsv<(typeof orgs)[number]>([{ name: "orgId", kind: "text", value: (row) => row.orgId }, ...NEWEST], orgs);
