@@ -1,0 +1,4 @@
+/** Prints docs/configuration.md from the settings table. */
+import { formatConfigurationDocs } from "#config";
+
+process.stdout.write(formatConfigurationDocs());

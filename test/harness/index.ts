@@ -1,0 +1,24 @@
+export { testDatabase, type TestDatabase, type TestDatabaseOptions } from "./test-database.ts";
+export {
+  startTestServers,
+  defaultServer,
+  leaseServer,
+  SERVER_KINDS,
+  type ServerKind,
+} from "./shared-server.ts";
+export { hasDebianPostgres, startDebianPostgres, findFreePort, type TestServer } from "./debian-postgres.ts";
+export { faultProxy, type FaultProxy } from "./fault-proxy.ts";
+export { fixedClock, type FixedClock } from "./clock.ts";
+export { waitFor } from "./wait-for.ts";
+export { anEvent, toNdjson, type WireEvent } from "./events.ts";
+export { temporaryFolder } from "./temporary-folder.ts";
+export { createSample, seededNumbers, writeSample, type SampleEvent } from "./sample-rollups.ts";
+export {
+  spawnService,
+  testService,
+  type SendAnswer,
+  type ServiceFace,
+  type SpawnedService,
+  type SpawnServiceOptions,
+  type TestServiceOptions,
+} from "./service.ts";

@@ -1,0 +1,165 @@
+import {
+  ALL_ORGS,
+  DIMENSIONS,
+  type Dimension,
+  GRAIN_SECONDS,
+  type Grain,
+  GRAINS,
+  LatencySketch,
+  MEMBER_KIND,
+  packCurrency,
+  rollupTable,
+} from "#contract";
+import { type Database, table, upsertMembers, upsertOrgs } from "#store";
+
+/** One call of the sample; `model`, `client` and `actor` are words, "" means none named. */
+export type SampleEvent = {
+  org: string;
+  model: string;
+  client: string;
+  actor: string;
+  at: Date;
+  outcome: number;
+  currency: string;
+  requests: number;
+  tokens: readonly [number, number, number, number, number, number];
+  costNano: number | null;
+  latencyMs: number | null;
+  errorCode: string;
+};
+
+export type SamplePlan = { seed: number; events: number; from: Date; to: Date };
+
+/** A number stream that a seed decides: 0 up to, not including, 1. */
+export function seededNumbers(seed: number): () => number {
+  let x = seed | 1;
+  return () => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return (x >>> 0) / 4_294_967_296;
+  };
+}
+
+/** Calls of two orgs ("acme" with most of them, "globex") at random instants. */
+export function createSample({ seed, events, from, to }: SamplePlan): SampleEvent[] {
+  const next = seededNumbers(seed);
+  const below = (n: number) => Math.floor(next() * n);
+  return Array.from({ length: events }, () => ({
+    org: below(4) === 0 ? "globex" : "acme",
+    model: `model-${below(5)}`,
+    client: ["", "web", "batch", "(app)"][below(4)] ?? "",
+    actor: below(5) === 0 ? "" : `actor-${below(7)}`,
+    at: new Date(from.getTime() + below(to.getTime() - from.getTime())),
+    outcome: below(3) === 0 ? below(7) : 0,
+    currency: below(9) === 0 ? "EUR" : "USD",
+    requests: below(20) === 0 ? 7 : 1,
+    tokens: [below(5000), below(900), below(90), below(9), below(800), below(300)],
+    costNano: below(6) === 0 ? null : below(2_000_000_000) - 1000,
+    latencyMs: below(8) === 0 ? null : Math.floor(Math.exp(next() * 11)),
+    errorCode: below(3) === 0 ? "" : `code-${below(4)}`,
+  }));
+}
+
+/** What a rollup row is keyed by, and its measures; names as the columns are. */
+type Row = Record<string, string | number> & { latency_sketch: string };
+
+/**
+ * Writes the sample as the fold would: every rollup, the error codes, and (for plain SQL to be compared with) a table
+ * `sample_event`. The consumers claim to be complete through `completeThrough`.
+ */
+export async function writeSample(database: Database, sample: readonly SampleEvent[], completeThrough: Date): Promise<void> {
+  const ids = await writeWords(database, sample);
+  for (const dimension of DIMENSIONS) {
+    for (const grain of GRAINS) {
+      const rows = JSON.stringify(rollUp(sample, { dimension, grain, idOf: ids }));
+      const name = table(rollupTable(dimension, grain));
+      await database.sql`insert into ${name} select * from json_populate_recordset(null::${name}, ${rows})`;
+    }
+  }
+  await database.sql`
+    create table sample_event (
+      org text, model text, client text, actor text, at timestamptz, outcome int, currency text, requests int,
+      tokens int8[], "costNano" int8, "latencyMs" int, "errorCode" text, "orgId" int, "modelId" int, "codeId" int)`;
+  const events = sample.map((event) => ({
+    ...event,
+    tokens: event.tokens,
+    orgId: ids("org", event.org, event.org),
+    modelId: ids("model", event.org, event.model),
+    codeId: ids("errorCode", event.org, event.errorCode),
+  }));
+  await database.sql`
+    insert into sample_event select * from json_populate_recordset(null::sample_event, ${JSON.stringify(events)})`;
+  await database.sql`
+    insert into rollup_error_15m
+    select "orgId", "modelId", date_bin('15 minutes', at, 'epoch'), outcome, "codeId", sum(requests)
+      from sample_event where outcome >= 2 group by 1, 2, 3, 4, 5`;
+  await database.sql`update fold_state set complete_through = ${completeThrough}`;
+}
+
+type IdOf = (kind: "org" | keyof typeof MEMBER_KIND, org: string, word: string) => number;
+
+async function writeWords(database: Database, sample: readonly SampleEvent[]): Promise<IdOf> {
+  const orgs = await upsertOrgs(database.sql, [...new Set(sample.map((event) => event.org))]);
+  const orgIds = new Map([...orgs.map((org) => [org.externalId, org.id] as const), ["*", ALL_ORGS] as const]);
+  const words = new Map<string, { orgId: number; kind: number; value: string }>();
+  for (const event of sample) {
+    for (const kind of ["model", "client", "actor", "errorCode"] as const) {
+      for (const org of [event.org, "*"]) {
+        const word = { orgId: orgIds.get(org) ?? 0, kind: MEMBER_KIND[kind], value: event[kind] };
+        if (word.value !== "") words.set(JSON.stringify(word), word);
+      }
+    }
+  }
+  const members = await upsertMembers(database.sql, [...words.values()]);
+  const ids = new Map(members.map(({ id, orgId, kind, value }) => [JSON.stringify({ orgId, kind, value }), id]));
+  return (kind, org, word) => {
+    const orgId = orgIds.get(org) ?? 0;
+    if (kind === "org") return orgId;
+    return word === "" ? 0 : (ids.get(JSON.stringify({ orgId, kind: MEMBER_KIND[kind], value: word })) ?? 0);
+  };
+}
+
+function rollUp(sample: readonly SampleEvent[], to: { dimension: Dimension; grain: Grain; idOf: IdOf }): Row[] {
+  const rows = new Map<string, { row: Record<string, string | number>; sketch: LatencySketch }>();
+  const orgsOf = (event: SampleEvent) =>
+    to.dimension === "org" || to.dimension === "model" ? [event.org, "*"] : [event.org];
+  for (const event of sample) {
+    for (const org of orgsOf(event)) {
+      const member = to.dimension === "org" ? 0 : to.idOf(to.dimension, org, event[to.dimension]);
+      const stepMs = GRAIN_SECONDS[to.grain] * 1000;
+      const keys = {
+        org_id: to.idOf("org", org, org),
+        member_id: member,
+        bucket: new Date(Math.floor(event.at.getTime() / stepMs) * stepMs).toISOString(),
+        outcome: event.outcome,
+        currency: packCurrency(event.currency),
+      };
+      const text = JSON.stringify(keys);
+      let entry = rows.get(text);
+      if (entry === undefined) rows.set(text, (entry = { row: { ...keys }, sketch: new LatencySketch() }));
+      for (const [name, value] of Object.entries(measuresOf(event))) entry.row[name] = Number(entry.row[name] ?? 0) + value;
+      if (event.latencyMs !== null) entry.sketch.add(event.latencyMs);
+    }
+  }
+  return [...rows.values()].map(({ row, sketch }) => ({ ...row, latency_sketch: `\\x${sketch.encode().toString("hex")}` }));
+}
+
+function measuresOf(event: SampleEvent): Record<string, number> {
+  const [input, cacheRead, cacheWrite5m, cacheWrite1h, output, reasoning] = event.tokens;
+  const isPriced = event.costNano !== null;
+  return {
+    requests: event.requests,
+    priced_requests: isPriced ? event.requests : 0,
+    input_tokens: input,
+    cache_read_tokens: cacheRead,
+    cache_write_5m_tokens: cacheWrite5m,
+    cache_write_1h_tokens: cacheWrite1h,
+    output_tokens: output,
+    reasoning_tokens: reasoning,
+    priced_tokens: isPriced ? event.tokens.reduce((sum, count) => sum + count, 0) : 0,
+    cost_nano: event.costNano ?? 0,
+    latency_count: event.latencyMs === null ? 0 : 1,
+    latency_sum_ms: event.latencyMs ?? 0,
+  };
+}
