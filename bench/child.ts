@@ -1,0 +1,67 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+
+/** What a child answers with: figures by name. */
+export type Figures = Readonly<Record<string, number>>;
+
+/** A process of its own that does what it is asked, one thing after another. Disposing ends it. */
+export type Child = AsyncDisposable & {
+  /** Throws when the child failed at it, or ended. */
+  ask(request: string): Promise<Figures>;
+};
+
+const answerSchema = z.union([z.object({ figures: z.record(z.string(), z.number()) }), z.object({ error: z.string() })]);
+type Answer = z.output<typeof answerSchema>;
+
+/** Runs a script of this folder, which calls `serveParent`; resolves when it is ready for requests. */
+export async function startChild(script: string, args: readonly string[]): Promise<Child> {
+  const child = fork(fileURLToPath(new URL(script, import.meta.url)), [...args]);
+  const receive = async (): Promise<Figures> => {
+    const gone = new AbortController();
+    const onExit = (): void => gone.abort(new Error(`${script} ended`));
+    child.once("exit", onExit);
+    try {
+      const [message] = await once(child, "message", { signal: gone.signal });
+      const answer = answerSchema.parse(message);
+      if ("error" in answer) throw new Error(`${script}: ${answer.error}`);
+      return answer.figures;
+    } finally {
+      child.off("exit", onExit);
+    }
+  };
+  let turn: Promise<unknown> = receive();
+  await turn;
+  return {
+    ask: (request) => {
+      const answer = turn.then(() => {
+        child.send(request);
+        return receive();
+      });
+      turn = answer.catch(() => undefined);
+      return answer;
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const ended = once(child, "exit");
+      child.disconnect();
+      await ended;
+    },
+  };
+}
+
+/** The child's side: answers requests until the parent lets go or dies. */
+export async function serveParent(answers: Readonly<Record<string, () => Promise<Figures>>>): Promise<void> {
+  const send = (answer: Answer): void => void process.send?.(answer);
+  process.on("message", (request) => {
+    const work = answers[String(request)];
+    const figures = work ? work() : Promise.reject(new Error(`no such request: ${String(request)}`));
+    figures.then(
+      (figures) => send({ figures }),
+      (error: unknown) => send({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+    );
+  });
+  send({ figures: {} });
+  await once(process, "disconnect");
+}

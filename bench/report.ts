@@ -1,0 +1,60 @@
+/** A promise of docs/benchmarks.md, and whether the figure keeps it. */
+export type Budget = { text: string; isMet: boolean };
+
+/** One figure. */
+export type Row = {
+  bench: string;
+  what: string;
+  value: number;
+  unit: string;
+  /** Further figures of the same measurement and unit, by name. */
+  also?: Readonly<Record<string, number>> | undefined;
+  /** Beside the reference that `to` names. */
+  ratio?: { value: number; to: string } | undefined;
+  budget?: Budget | undefined;
+};
+
+/** A budget from below, on the value or the ratio. */
+export const atLeast = (value: number, least: number, unit = ""): Budget => ({
+  text: `≥ ${formatNumber(least)}${unit && ` ${unit}`}`,
+  isMet: value >= least,
+});
+
+/** A budget from above. */
+export const atMost = (value: number, most: number, unit = ""): Budget => ({
+  text: `≤ ${formatNumber(most)}${unit && ` ${unit}`}`,
+  isMet: value <= most,
+});
+
+/** The figures of a run, in the order measured. */
+export class Report {
+  readonly rows: Row[] = [];
+
+  add(row: Row): void {
+    this.rows.push(row);
+  }
+
+  /** One line a figure, aligned. */
+  formatTable(): string {
+    const header = ["bench", "figure", "measured", "beside", "ratio", "budget", ""];
+    const lines = this.rows.map((row) => [
+      row.bench,
+      row.what,
+      `${formatNumber(row.value)} ${row.unit}`,
+      Object.entries(row.also ?? {}).map(([name, value]) => `${name} ${formatNumber(value)}`).join(", "),
+      row.ratio ? `${row.ratio.value.toFixed(2)} of ${row.ratio.to}` : "",
+      row.budget?.text ?? "",
+      row.budget ? (row.budget.isMet ? "ok" : "OVER") : "",
+    ]);
+    const widths = header.map((name, i) => Math.max(name.length, ...lines.map((line) => line[i]?.length ?? 0)));
+    const format = (line: readonly string[]): string =>
+      line.map((cell, i) => (i === 2 ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join("  ").trimEnd();
+    return [format(header), format(widths.map((width) => "-".repeat(width))), ...lines.map(format)].join("\n");
+  }
+}
+
+/** Three significant digits below 1,000, whole numbers with separators above. */
+export function formatNumber(value: number): string {
+  if (Math.abs(value) >= 100) return Math.round(value).toLocaleString("en-US");
+  return String(Number(value.toPrecision(3)));
+}

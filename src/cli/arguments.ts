@@ -1,0 +1,47 @@
+import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
+import { loadConfig } from "#config";
+import type { ApiHints } from "./api-client.ts";
+import { type CommandIo, UsageError } from "./command.ts";
+
+/** `parseArgs`, strict, with positional arguments; what it refuses is a UsageError. */
+export function parseArguments<Options extends ParseArgsOptionsConfig>(args: readonly string[], options: Options) {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Options of every command that talks to a running service. */
+export const SERVICE_OPTIONS = {
+  url: { type: "string" },
+  "api-key": { type: "string" },
+  "data-dir": { type: "string" },
+  json: { type: "boolean", default: false },
+} as const satisfies ParseArgsOptionsConfig;
+
+/** Their part of a help text. */
+export const SERVICE_USAGE = `  --url URL           the service (default: the one that runs on the data directory)
+  --api-key KEY       its API key; better in TALLYSTICK_API_KEY, where other users of this machine cannot see it
+                      (default: the admin key in the data directory)
+  --data-dir DIR      data directory (default: DATA_DIR, else ./.tallystick)
+  --json              print the answer as JSON
+`;
+
+type ServiceValues = { url?: string | undefined; "api-key"?: string | undefined; "data-dir"?: string | undefined };
+
+/** What these options and the environment say about where the service is. Throws UsageError on a broken URL. */
+export function apiHintsOf(values: ServiceValues, env: CommandIo["env"]): ApiHints {
+  if (values.url !== undefined && !/^https?:\/\/./.test(values.url)) {
+    throw new UsageError("--url must begin with http:// or https://.");
+  }
+  return {
+    url: values.url,
+    apiKey: values["api-key"] ?? env["TALLYSTICK_API_KEY"],
+    dataDir: dataDirOf(values, env),
+  };
+}
+
+/** The data directory: as given, else DATA_DIR, else the default. */
+export const dataDirOf = (values: Pick<ServiceValues, "data-dir">, env: CommandIo["env"]): string =>
+  loadConfig(env, { DATA_DIR: values["data-dir"] }).config.dataDir;
