@@ -16,11 +16,21 @@ test("the client's preference decides between JSON and CSV", () => {
     ["text/html,application/xhtml+xml,*/*;q=0.8", "json"],
     ["TEXT/CSV", "csv"],
   ];
-  for (const [accept, format] of expected) assert.equal(formatAccepted(accept), format, accept ?? "none");
+  for (const [accept, format] of expected)
+    assert.equal(formatAccepted(accept), format, accept ?? "none");
 });
 
 test("a client that takes neither is told so", () => {
-  for (const accept of ["text/html", "application/json;q=0", "image/*", "nonsense", "text/csv;q=2"]) {
-    assert.throws(() => formatAccepted(accept), (error) => error instanceof Failure && error.code === "not_acceptable");
+  for (const accept of [
+    "text/html",
+    "application/json;q=0",
+    "image/*",
+    "nonsense",
+    "text/csv;q=2",
+  ]) {
+    assert.throws(
+      () => formatAccepted(accept),
+      (error) => error instanceof Failure && error.code === "not_acceptable",
+    );
   }
 });

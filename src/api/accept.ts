@@ -3,7 +3,10 @@ import { Failure } from "#contract";
 /** What a report can be had as. */
 export type ReportFormat = "json" | "csv";
 
-const MEDIA_TYPES = { json: ["application/json", "application/*"], csv: ["text/csv", "text/*"] } as const;
+const MEDIA_TYPES = {
+  json: ["application/json", "application/*"],
+  csv: ["text/csv", "text/*"],
+} as const;
 
 /**
  * Which of the two an `Accept` header prefers (RFC 9110 §12.5.1); JSON when it does not care or is not there.
@@ -30,7 +33,10 @@ function parseRange(text: string): MediaRange {
 }
 
 /** The most exact range decides: `text/csv;q=0, text/*` refuses CSV. */
-function qualityOf(ranges: readonly MediaRange[], [exact, family]: readonly [string, string]): number {
+function qualityOf(
+  ranges: readonly MediaRange[],
+  [exact, family]: readonly [string, string],
+): number {
   for (const type of [exact, family, "*/*"]) {
     const range = ranges.find((candidate) => candidate.type === type);
     if (range !== undefined) return range.quality;

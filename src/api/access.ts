@@ -14,7 +14,16 @@ declare module "fastify" {
 }
 
 /** Names under which clients put keys into URLs, where proxies and histories keep them. */
-const KEY_PARAMETERS = new Set(["key", "apikey", "api_key", "api-key", "access_token", "token", "authorization", "bearer"]);
+const KEY_PARAMETERS = new Set([
+  "key",
+  "apikey",
+  "api_key",
+  "api-key",
+  "access_token",
+  "token",
+  "authorization",
+  "bearer",
+]);
 
 const principals = new WeakMap<FastifyRequest, Principal>();
 
@@ -29,13 +38,18 @@ export function principalOf(request: FastifyRequest): Principal {
  * Lets no route start without a scope and no request pass without the route's scope. Register before any route.
  * Throws (at start) for a route that declares none.
  */
-export function guardRoutes(server: Server, { authenticator }: Pick<RouteContext, "authenticator">): void {
+export function guardRoutes(
+  server: Server,
+  { authenticator }: Pick<RouteContext, "authenticator">,
+): void {
   const routes: RouteOptions[] = [];
   server.addHook("onRoute", (route) => void routes.push(route));
   server.addHook("onReady", async () => {
     const open = routes.filter((route) => route.config?.scope === undefined);
     if (open.length === 0) return;
-    throw new Error(`routes without a scope: ${open.map(({ method, url }) => `${String(method)} ${url}`).join(", ")}`);
+    throw new Error(
+      `routes without a scope: ${open.map(({ method, url }) => `${String(method)} ${url}`).join(", ")}`,
+    );
   });
   server.addHook("onRequest", async (request) => {
     if (request.is404) return;
@@ -57,8 +71,18 @@ function refuseKeyInUrl(request: FastifyRequest): void {
   if (typeof query !== "object" || query === null) return;
   for (const name of Object.keys(query)) {
     if (!KEY_PARAMETERS.has(name.toLowerCase())) continue;
-    throw new Failure("invalid_request", "A key in a URL ends up in logs: send it as `Authorization: Bearer <key>`.", {
-      details: [{ pointer: `/query/${name}`, code: "key_in_url", message: "Remove it, and replace that key." }],
-    });
+    throw new Failure(
+      "invalid_request",
+      "A key in a URL ends up in logs: send it as `Authorization: Bearer <key>`.",
+      {
+        details: [
+          {
+            pointer: `/query/${name}`,
+            code: "key_in_url",
+            message: "Remove it, and replace that key.",
+          },
+        ],
+      },
+    );
   }
 }

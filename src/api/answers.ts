@@ -12,18 +12,51 @@ const share = z.number().nullable();
 
 /** Query parameters that say when. */
 export const windowParameters = {
-  start: z.string().max(64).optional().describe("First instant, RFC 3339 (2026-11-20T00:00:00Z), or a date: its midnight in timeZone. Six days before the end's day when left out."),
-  end: z.string().max(64).optional().describe("The instant after the last, as start. The quarter of an hour that is running when left out."),
-  timeZone: z.string().max(64).optional().describe("IANA name; decides where days, weeks and months begin. The org's own when left out."),
+  start: z
+    .string()
+    .max(64)
+    .optional()
+    .describe(
+      "First instant, RFC 3339 (2026-11-20T00:00:00Z), or a date: its midnight in timeZone. Six days before the end's day when left out.",
+    ),
+  end: z
+    .string()
+    .max(64)
+    .optional()
+    .describe(
+      "The instant after the last, as start. The quarter of an hour that is running when left out.",
+    ),
+  timeZone: z
+    .string()
+    .max(64)
+    .optional()
+    .describe(
+      "IANA name; decides where days, weeks and months begin. The org's own when left out.",
+    ),
 };
-export const granularityParameter = z.enum(GRANULARITIES).optional().describe("Width of a bucket; day when left out.");
+export const granularityParameter = z
+  .enum(GRANULARITIES)
+  .optional()
+  .describe("Width of a bucket; day when left out.");
 
 /** Query parameters that say which calls. */
 export const outcomeParameters = {
-  status: listParameter(z.enum(STATUSES), STATUSES.length, "Only calls that ended so; may be repeated."),
-  errorClass: listParameter(z.enum(ERROR_CLASSES), ERROR_CLASSES.length, "Only errors of this class; may be repeated."),
+  status: listParameter(
+    z.enum(STATUSES),
+    STATUSES.length,
+    "Only calls that ended so; may be repeated.",
+  ),
+  errorClass: listParameter(
+    z.enum(ERROR_CLASSES),
+    ERROR_CLASSES.length,
+    "Only errors of this class; may be repeated.",
+  ),
 };
-export const modelParameter = listParameter(text, LIST_ITEMS_MAX, "Only this model; may be repeated.");
+export const modelParameter = listParameter(
+  text,
+  LIST_ITEMS_MAX,
+  "Only this model; may be repeated.",
+);
 export const memberParameters = {
   modelId: modelParameter,
   clientId: listParameter(text, LIST_ITEMS_MAX, "Only this client, or (none); may be repeated."),
@@ -32,16 +65,29 @@ export const memberParameters = {
 
 /** Query parameters about groups: the first so many, in an order, the others added up in one more row. */
 export const groupParameters = {
-  limit: z.coerce.number().int().min(1).max(1000).optional().describe("Groups shown by themselves; 20 when left out. All others are one row more."),
+  limit: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1000)
+    .optional()
+    .describe("Groups shown by themselves; 20 when left out. All others are one row more."),
   orderBy: z.enum(ORDERS).optional().describe("Which groups come first; requests when left out."),
 };
 export const groupByParameter = z.enum(GROUPINGS).optional().describe("Split the answer by this.");
-export const compareParameter = z.enum(["previous"]).optional().describe("Compare the elapsed part with the same part of the period before.");
+export const compareParameter = z
+  .enum(["previous"])
+  .optional()
+  .describe("Compare the elapsed part with the same part of the period before.");
 export const completeParameter = {
-  requireComplete: flagParameter("Refuse (409) rather than answer about time that may still change."),
+  requireComplete: flagParameter(
+    "Refuse (409) rather than answer about time that may still change.",
+  ),
 };
 
-const amount = z.object({ amount: z.string().describe("Exact decimal."), currency: z.string() }).meta({ id: "Amount" });
+const amount = z
+  .object({ amount: z.string().describe("Exact decimal."), currency: z.string() })
+  .meta({ id: "Amount" });
 
 const measureFields = {
   requests: z.int(),
@@ -54,10 +100,14 @@ const measureFields = {
   reasoningTokens: z.int(),
   totalTokens: z.int().describe("The six classes added up."),
   cost: amount,
-  otherCosts: z.array(amount).describe("Costs in other currencies than the org's: never added together."),
+  otherCosts: z
+    .array(amount)
+    .describe("Costs in other currencies than the org's: never added together."),
   pricedShare: z
     .object({ requests: share, tokens: share })
-    .describe("Share of requests and of tokens that have a price, 0 to 1; null when there are none."),
+    .describe(
+      "Share of requests and of tokens that have a price, 0 to 1; null when there are none.",
+    ),
 };
 
 /** What is counted. */
@@ -82,7 +132,10 @@ const groupKeyFields = {
 /** How current an answer is. */
 export const freshness = z
   .object({
-    completeThrough: z.string().nullable().describe("Every event answered for before this instant is counted."),
+    completeThrough: z
+      .string()
+      .nullable()
+      .describe("Every event answered for before this instant is counted."),
     lagSeconds: z.number().nullable(),
     lastOccurredAt: z.string().nullable(),
     lastIngestedAt: z.string().nullable(),
@@ -98,17 +151,24 @@ const reconciliation = z
     closedHours: z.int(),
     differingHours: z.array(z.string()),
   })
-  .meta({ id: "Reconciliation", description: "What the last checks of the window's closed hours found." });
+  .meta({
+    id: "Reconciliation",
+    description: "What the last checks of the window's closed hours found.",
+  });
 
 const answerFields = {
-  window: z.object({ ...span.shape, timeZone: z.string(), granularity: z.string() }).meta({ id: "Window" }),
+  window: z
+    .object({ ...span.shape, timeZone: z.string(), granularity: z.string() })
+    .meta({ id: "Window" }),
   reconciliation,
   freshness,
 };
 
-const change = z
-  .object({ requests: share, errors: share, totalTokens: share, cost: share })
-  .meta({ id: "Change", description: "Against the period before, as a share of it (0.25: a quarter more); null where that was zero." });
+const change = z.object({ requests: share, errors: share, totalTokens: share, cost: share }).meta({
+  id: "Change",
+  description:
+    "Against the period before, as a share of it (0.25: a quarter more); null where that was zero.",
+});
 
 const comparison = z
   .object({
@@ -119,7 +179,9 @@ const comparison = z
   .meta({ id: "Comparison" });
 
 const usageBucket = z.object({ ...bucketFields, ...measureFields }).meta({ id: "UsageBucket" });
-const usageGroup = z.object({ ...groupKeyFields, ...measureFields, series: z.array(usageBucket) }).meta({ id: "UsageGroup" });
+const usageGroup = z
+  .object({ ...groupKeyFields, ...measureFields, series: z.array(usageBucket) })
+  .meta({ id: "UsageGroup" });
 const usageFields = {
   ...answerFields,
   totals: measures,
@@ -128,14 +190,20 @@ const usageFields = {
   comparison: comparison.nullable().optional(),
 };
 
-export const usageAnswer = z.object({ orgId: z.string(), ...usageFields }).meta({ id: "UsageAnswer" });
-export const systemUsageAnswer = z.object({ orgId: z.null(), ...usageFields }).meta({ id: "SystemUsageAnswer" });
+export const usageAnswer = z
+  .object({ orgId: z.string(), ...usageFields })
+  .meta({ id: "UsageAnswer" });
+export const systemUsageAnswer = z
+  .object({ orgId: z.null(), ...usageFields })
+  .meta({ id: "SystemUsageAnswer" });
 
 const latency = z
   .object({
     count: z.int(),
     meanMs: z.number().nullable(),
-    percentilesMs: z.record(z.string(), z.number().nullable()).describe("By name (p50, p99.9), within 1 %."),
+    percentilesMs: z
+      .record(z.string(), z.number().nullable())
+      .describe("By name (p50, p99.9), within 1 %."),
   })
   .meta({ id: "Latency", description: "Of the calls that reported a latency." });
 
@@ -152,25 +220,46 @@ const reliabilityFields = {
     internal: z.int(),
   }),
 };
-const reliabilityMeasures = z.object({ ...reliabilityFields, latency }).meta({ id: "ReliabilityMeasures" });
+const reliabilityMeasures = z
+  .object({ ...reliabilityFields, latency })
+  .meta({ id: "ReliabilityMeasures" });
 
 export const reliabilityAnswer = z
   .object({
     orgId: z.string(),
     ...answerFields,
     totals: reliabilityMeasures,
-    series: z.array(z.object({ ...bucketFields, ...reliabilityFields, latency }).meta({ id: "ReliabilityBucket" })),
+    series: z.array(
+      z
+        .object({ ...bucketFields, ...reliabilityFields, latency })
+        .meta({ id: "ReliabilityBucket" }),
+    ),
     groups: z
-      .array(z.object({ ...groupKeyFields, ...reliabilityFields, latency: latency.nullable() }).meta({ id: "ReliabilityGroup" }))
+      .array(
+        z
+          .object({ ...groupKeyFields, ...reliabilityFields, latency: latency.nullable() })
+          .meta({ id: "ReliabilityGroup" }),
+      )
       .optional(),
     errorsByCode: z
-      .array(z.object({ errorClass: z.enum(ERROR_CLASSES), code: z.string().nullable(), requests: z.int(), isOther: z.boolean() }))
+      .array(
+        z.object({
+          errorClass: z.enum(ERROR_CLASSES),
+          code: z.string().nullable(),
+          requests: z.int(),
+          isOther: z.boolean(),
+        }),
+      )
       .nullable()
-      .describe("The most frequent first, the rest in one row; null where codes are not kept (filters by client or actor)."),
+      .describe(
+        "The most frequent first, the rest in one row; null where codes are not kept (filters by client or actor).",
+      ),
   })
   .meta({ id: "ReliabilityAnswer" });
 
-const shareOfTotals = z.object({ requests: share, totalTokens: share, cost: share }).meta({ id: "Share" });
+const shareOfTotals = z
+  .object({ requests: share, totalTokens: share, cost: share })
+  .meta({ id: "Share" });
 
 export const breakdownAnswer = z
   .object({
@@ -178,7 +267,14 @@ export const breakdownAnswer = z
     ...answerFields,
     totals: measures,
     groups: z.array(
-      z.object({ ...groupKeyFields, ...measureFields, share: shareOfTotals, change: change.nullable() }).meta({ id: "BreakdownRow" }),
+      z
+        .object({
+          ...groupKeyFields,
+          ...measureFields,
+          share: shareOfTotals,
+          change: change.nullable(),
+        })
+        .meta({ id: "BreakdownRow" }),
     ),
     comparedWith: z.object({ current: span, previous: span }).nullable(),
   })
@@ -202,8 +298,15 @@ export const topOrgsAnswer = z
   })
   .meta({ id: "TopOrgsAnswer" });
 
-const newest = { lastOccurredAt: z.string(), lastIngestedAt: z.string(), lastAggregatedAt: z.string() };
-const consumer = z.object({ completeThrough: z.string().nullable(), lagSeconds: z.number().nullable() });
+const newest = {
+  lastOccurredAt: z.string(),
+  lastIngestedAt: z.string(),
+  lastAggregatedAt: z.string(),
+};
+const consumer = z.object({
+  completeThrough: z.string().nullable(),
+  lagSeconds: z.number().nullable(),
+});
 const freshnessFields = {
   consumers: z
     .object({ usage: consumer, people: consumer })
@@ -213,7 +316,11 @@ const freshnessFields = {
 };
 
 export const freshnessAnswer = z
-  .object({ orgId: z.string(), ...freshnessFields, models: z.array(z.object({ modelId: z.string().nullable(), ...newest })) })
+  .object({
+    orgId: z.string(),
+    ...freshnessFields,
+    models: z.array(z.object({ modelId: z.string().nullable(), ...newest })),
+  })
   .meta({ id: "FreshnessAnswer" });
 export const systemFreshnessAnswer = z
   .object({ ...freshnessFields, orgs: z.array(z.object({ orgId: z.string(), ...newest })) })

@@ -7,7 +7,12 @@ import { encodingOfHeader, formatOfContentType, inflate } from "./body.ts";
 const fails = (code: string) => (error: unknown) => error instanceof Failure && error.code === code;
 
 test("JSON and NDJSON in UTF-8 are taken", () => {
-  for (const type of ["application/json", "Application/JSON", "application/json; charset=utf-8", 'application/json;charset="UTF-8"']) {
+  for (const type of [
+    "application/json",
+    "Application/JSON",
+    "application/json; charset=utf-8",
+    'application/json;charset="UTF-8"',
+  ]) {
     assert.equal(formatOfContentType(type), "json", type);
   }
   assert.equal(formatOfContentType("application/x-ndjson"), "ndjson");
@@ -58,7 +63,13 @@ test("B8: a damaged, cut or mislabelled body is refused", async () => {
   const packed = gzipSync("x".repeat(1000));
   const flipped = Buffer.from(packed);
   flipped.writeUInt8((flipped.at(-5) ?? 0) ^ 0xff, flipped.length - 5);
-  for (const bad of [packed.subarray(0, -6), flipped, deflateSync("x"), Buffer.from("{}"), Buffer.alloc(0)]) {
+  for (const bad of [
+    packed.subarray(0, -6),
+    flipped,
+    deflateSync("x"),
+    Buffer.from("{}"),
+    Buffer.alloc(0),
+  ]) {
     await assert.rejects(inflate(bad, "gzip", 1_000_000), fails("invalid_encoding"));
   }
   const zstd = zstdCompressSync("x".repeat(1000));

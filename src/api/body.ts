@@ -45,7 +45,11 @@ const ZSTD_WINDOW_LOG_MAX = 23;
  * The body as it was before compression, at most `bytesMax` long: a bomb is stopped at that size, not inflated and
  * then measured. Throws Failure `too_large`, or `invalid_encoding` when the bytes are damaged or cut short.
  */
-export async function inflate(bytes: Buffer, encoding: BodyEncoding, bytesMax: number): Promise<Buffer> {
+export async function inflate(
+  bytes: Buffer,
+  encoding: BodyEncoding,
+  bytesMax: number,
+): Promise<Buffer> {
   try {
     if (encoding === "gzip") return await inflateGzip(bytes, { maxOutputLength: bytesMax });
     if (encoding === "zstd") {
@@ -55,7 +59,11 @@ export async function inflate(bytes: Buffer, encoding: BodyEncoding, bytesMax: n
     return bytes;
   } catch (error) {
     if (error instanceof RangeError) {
-      throw new Failure("too_large", `The body is larger than ${bytesMax} bytes once decompressed.`, { cause: error });
+      throw new Failure(
+        "too_large",
+        `The body is larger than ${bytesMax} bytes once decompressed.`,
+        { cause: error },
+      );
     }
     throw new Failure("invalid_encoding", `The body is not valid ${encoding}.`, { cause: error });
   }

@@ -9,11 +9,27 @@ const COLUMNS: CsvColumn<Row>[] = [
   { name: "cost", kind: "plain", value: (row) => row.cost },
   { name: "requests", kind: "plain", value: (row) => row.requests },
 ];
-const cellOf = (member: string) => formatCsv(COLUMNS, [{ member, cost: "0", requests: 0 }]).split("\r\n")[1] ?? "";
+const cellOf = (member: string) =>
+  formatCsv(COLUMNS, [{ member, cost: "0", requests: 0 }]).split("\r\n")[1] ?? "";
 
 test("text that a spreadsheet would run as a formula is disarmed, numbers are left alone", () => {
-  for (const member of ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\0=x", "＝1", "＋1", "－1", "＠x"]) {
-    assert.ok(formatCsv(COLUMNS, [{ member, cost: "0", requests: 0 }]).includes(`\r\n"'${member}",0,0\r\n`), member);
+  for (const member of [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\tx",
+    "\rx",
+    "\0=x",
+    "＝1",
+    "＋1",
+    "－1",
+    "＠x",
+  ]) {
+    assert.ok(
+      formatCsv(COLUMNS, [{ member, cost: "0", requests: 0 }]).includes(`\r\n"'${member}",0,0\r\n`),
+      member,
+    );
   }
   assert.equal(cellOf("a=1"), `"a=1",0,0`);
   const credit = formatCsv(COLUMNS, [{ member: "m", cost: "-12.5", requests: -3 }]);
@@ -22,7 +38,10 @@ test("text that a spreadsheet would run as a formula is disarmed, numbers are le
 
 test("an answer without rows is a header, and nothing given is an empty cell", () => {
   assert.equal(formatCsv(COLUMNS, []), "member,cost,requests\r\n");
-  assert.equal(formatCsv(COLUMNS, [{ member: "", cost: "", requests: null }]), `member,cost,requests\r\n"",,\r\n`);
+  assert.equal(
+    formatCsv(COLUMNS, [{ member: "", cost: "", requests: null }]),
+    `member,cost,requests\r\n"",,\r\n`,
+  );
 });
 
 test("any text comes back as it went in, apart from the disarming quote", () => {

@@ -10,7 +10,13 @@ import type { FreshnessMemory } from "./freshness-memory.ts";
 import type { Gate } from "./gates.ts";
 
 /** The server that routes are added to. */
-export type Server = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;
+export type Server = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
 
 /** Whether something the service needs is in order, in words for an operator (no addresses, no secrets). */
 export type ProbeResult = { ok: boolean; detail: string };

@@ -20,14 +20,26 @@ export const describedDependencies = (version: string): ApiDependencies => ({
     openSession: refuse,
     [Symbol.asyncDispose]: refuse,
   },
-  ingestor: { ingest: refuse, pendingEvents: 0, filtersBuilt: Promise.resolve(), [Symbol.asyncDispose]: refuse },
+  ingestor: {
+    ingest: refuse,
+    pendingEvents: 0,
+    filtersBuilt: Promise.resolve(),
+    [Symbol.asyncDispose]: refuse,
+  },
   authenticator: createAuthenticator({ adminKey: "" }),
   registry: new Registry(),
   logger: silentLogger,
   clock: { now: refuse },
   createId: refuse,
   probes: {},
-  limits: { bodyBytesMax: 5 * MIB, eventsMax: 5000, pendingBodyBytesMax: 0, readsMax: 0, readMsMax: 1, drainMsMax: 1 },
+  limits: {
+    bodyBytesMax: 5 * MIB,
+    eventsMax: 5000,
+    pendingBodyBytesMax: 0,
+    readsMax: 0,
+    readMsMax: 1,
+    drainMsMax: 1,
+  },
   version,
 });
 

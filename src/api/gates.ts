@@ -14,7 +14,9 @@ export function createGate(max: number, what: string): Gate {
   return {
     enter: (amount) => {
       if (taken + amount > max) {
-        throw new Failure("overloaded", `Too many ${what} at once; try again in a moment.`, { retryAfterSeconds: 1 });
+        throw new Failure("overloaded", `Too many ${what} at once; try again in a moment.`, {
+          retryAfterSeconds: 1,
+        });
       }
       taken += amount;
       let isIn = true;

@@ -8,10 +8,19 @@ const fails = (code: string) => (error: unknown) => error instanceof Failure && 
 
 function memoryWith(bounds: { keysMax?: number; bytesMax?: number } = {}) {
   const clock = { ms: 0, now: () => clock.ms };
-  const memory = createIdempotencyMemory({ clock, rememberMsMax: 1000, keysMax: 10, bytesMax: 100_000, ...bounds });
+  const memory = createIdempotencyMemory({
+    clock,
+    rememberMsMax: 1000,
+    keysMax: 10,
+    bytesMax: 100_000,
+    ...bounds,
+  });
   let worked = 0;
   const answer = (key: string, body: string) =>
-    memory.answerOnce(key, ["POST", Buffer.from(body)], async () => ({ status: 200, body: `answer ${++worked}` }));
+    memory.answerOnce(key, ["POST", Buffer.from(body)], async () => ({
+      status: 200,
+      body: `answer ${++worked}`,
+    }));
   return { clock, memory, answer };
 }
 

@@ -24,7 +24,11 @@ export type IdempotencyMemory = {
    * Does `work` unless the key's answer is known. Failures are not remembered: the same key may try again.
    * Throws Failure `idempotency_mismatch` (the key came with another request) or `idempotency_in_progress`.
    */
-  answerOnce(key: string, request: readonly (string | Buffer)[], work: () => Promise<StoredAnswer>): Promise<StoredAnswer>;
+  answerOnce(
+    key: string,
+    request: readonly (string | Buffer)[],
+    work: () => Promise<StoredAnswer>,
+  ): Promise<StoredAnswer>;
 };
 
 type Entry = { digest: string; startedAtMs: number; answer: StoredAnswer | null };
@@ -79,10 +83,16 @@ export function createIdempotencyMemory(options: IdempotencyOptions): Idempotenc
 
 function answerKnown(known: Entry, digest: string): StoredAnswer {
   if (known.digest !== digest) {
-    throw new Failure("idempotency_mismatch", "This Idempotency-Key came with another request before; use a new one.");
+    throw new Failure(
+      "idempotency_mismatch",
+      "This Idempotency-Key came with another request before; use a new one.",
+    );
   }
   if (known.answer === null) {
-    throw new Failure("idempotency_in_progress", "The first request with this Idempotency-Key is still being answered.");
+    throw new Failure(
+      "idempotency_in_progress",
+      "The first request with this Idempotency-Key is still being answered.",
+    );
   }
   return known.answer;
 }

@@ -1,9 +1,14 @@
 import Fastify from "fastify";
-import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from "fastify-type-provider-zod";
+import {
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from "fastify-type-provider-zod";
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import test from "node:test";
-import { createAuthenticator } from "#auth";
+import { createAuthenticator, type Principal } from "#auth";
+import { Failure } from "#contract";
 import manifest from "../../package.json" with { type: "json" };
 import { guardRoutes } from "./access.ts";
 import type { Server } from "./dependencies.ts";
@@ -12,10 +17,16 @@ import { createFreshnessMemory } from "./freshness-memory.ts";
 import { createGate } from "./gates.ts";
 import { addRoutes } from "./routes.ts";
 
-type Operation = { operationId: string; summary: string; security: unknown[]; responses: Record<string, unknown> };
+type Operation = {
+  operationId: string;
+  summary: string;
+  security: unknown[];
+  responses: Record<string, unknown>;
+};
 type Description = { openapi: string; paths: Record<string, Record<string, Operation>> };
 
-const describe = async (): Promise<Description> => JSON.parse(await createOpenApiDocument(manifest.version));
+const describe = async (): Promise<Description> =>
+  JSON.parse(await createOpenApiDocument(manifest.version));
 
 const bareServer = (): Server => {
   const server = Fastify().withTypeProvider<ZodTypeProvider>();
@@ -34,12 +45,20 @@ test("S24: every route is described, and nothing else", async () => {
   const server = bareServer();
   const routes: string[] = [];
   server.addHook("onRoute", ({ method, url }) => {
-    for (const each of [method].flat()) routes.push(`${each.toLowerCase()} ${url.replaceAll(/:(\w+)/g, "{$1}")}`);
+    for (const each of [method].flat())
+      routes.push(`${each.toLowerCase()} ${url.replaceAll(/:(\w+)/g, "{$1}")}`);
   });
   const freshness = createFreshnessMemory(deps.clock, 1);
-  await addRoutes(server, { ...deps, freshness, reads: createGate(0, "questions"), isReady: () => false });
+  await addRoutes(server, {
+    ...deps,
+    freshness,
+    reads: createGate(0, "questions"),
+    isReady: () => false,
+  });
   const { paths } = await describe();
-  const described = Object.entries(paths).flatMap(([path, operations]) => Object.keys(operations).map((method) => `${method} ${path}`));
+  const described = Object.entries(paths).flatMap(([path, operations]) =>
+    Object.keys(operations).map((method) => `${method} ${path}`),
+  );
   const answering = routes.filter((route) => !route.startsWith("head "));
   assert.deepEqual(described.toSorted(), [...answering, "get /openapi.json"].toSorted());
 });
@@ -47,10 +66,15 @@ test("S24: every route is described, and nothing else", async () => {
 test("the description holds together: 3.1, references that resolve, unique operation names, a problem for each", async () => {
   const description = await describe();
   assert.equal(description.openapi, "3.1.0");
-  const references = [...JSON.stringify(description).matchAll(/"\$ref":"#([^"]+)"/g)].map(([, pointer = ""]) => pointer);
+  const references = [...JSON.stringify(description).matchAll(/"\$ref":"#([^"]+)"/g)].map(
+    ([, pointer = ""]) => pointer,
+  );
   assert.ok(references.length > 50);
   for (const pointer of new Set(references)) {
-    const found = pointer.slice(1).split("/").reduce<unknown>((at, key) => Reflect.get(Object(at), key), description);
+    const found = pointer
+      .slice(1)
+      .split("/")
+      .reduce<unknown>((at, key) => Reflect.get(Object(at), key), description);
     assert.equal(typeof found, "object", pointer);
   }
   const operations = Object.values(description.paths).flatMap((path) => Object.values(path));
@@ -59,7 +83,9 @@ test("the description holds together: 3.1, references that resolve, unique opera
     assert.ok(operationId.length > 0 && summary.length > 0);
     assert.ok("default" in responses, operationId);
   }
-  const open = operations.filter(({ security }) => security.length === 0).map(({ operationId }) => operationId);
+  const open = operations
+    .filter(({ security }) => security.length === 0)
+    .map(({ operationId }) => operationId);
   assert.deepEqual(open.toSorted(), ["getHealth", "getHealthz", "getReadiness", "getReadyz"]);
 });
 
@@ -68,4 +94,20 @@ test("S4: a route that declares no scope does not start", async () => {
   guardRoutes(server, { authenticator: createAuthenticator({ adminKey: "key" }) });
   server.get("/open", async () => ({}));
   await assert.rejects(async () => await server.ready(), /without a scope: GET \/open/);
+});
+
+test("S4: a key whose scopes lack the route's is refused with 403, before the route runs", async () => {
+  const server = bareServer();
+  const reader: Principal = { name: "reader", role: "system_admin", scopes: ["usage:read"] };
+  guardRoutes(server, { authenticator: { authenticate: () => reader } });
+  let ran = 0;
+  server.get("/read", { config: { scope: "usage:read" } }, async () => ({ ran: ++ran }));
+  server.post("/write", { config: { scope: "events:write" } }, async () => ({ ran: ++ran }));
+  server.setErrorHandler((error, _request, reply) =>
+    reply.code(403).send({ code: error instanceof Failure ? error.code : "other" }),
+  );
+  assert.equal((await server.inject("/read")).statusCode, 200);
+  const refused = await server.inject({ method: "POST", url: "/write" });
+  assert.deepEqual([refused.statusCode, refused.json()], [403, { code: "forbidden" }]);
+  assert.equal(ran, 1);
 });

@@ -31,7 +31,11 @@ const problem = z
     requestId: z.string().describe("The id under which the service's log has more."),
     errors: z.array(
       z.object({
-        pointer: z.string().describe("What it is about: /query/… for a query parameter, /params/… for the path, /headers/…"),
+        pointer: z
+          .string()
+          .describe(
+            "What it is about: /query/… for a query parameter, /params/… for the path, /headers/…",
+          ),
         code: z.string(),
         message: z.string(),
       }),
@@ -51,14 +55,18 @@ const problemResponse = {
 const EVENT = { $ref: "#/components/schemas/UsageEvent" };
 
 /** Lets the routes added from here on be described, and serves the description and a page to read it on. */
-export async function documentRoutes(server: Server, { version }: Pick<ApiDependencies, "version">): Promise<void> {
+export async function documentRoutes(
+  server: Server,
+  { version }: Pick<ApiDependencies, "version">,
+): Promise<void> {
   await server.register(swagger, {
     openapi: {
       openapi: "3.1.0",
       info: {
         title: "Tallystick",
         version,
-        description: "Usage, cost and reliability of an inference platform. Windows are half-open; times are RFC 3339; money is exact decimal text.",
+        description:
+          "Usage, cost and reliability of an inference platform. Windows are half-open; times are RFC 3339; money is exact decimal text.",
         license: { name: "Apache-2.0", identifier: "Apache-2.0" },
       },
       components: { securitySchemes: { apiKey: { type: "http", scheme: "bearer" } } },
@@ -97,9 +105,15 @@ const describeRoute: SwaggerTransform = (route) => {
   const { response, ...schema } = route.schema ?? {};
   const described = jsonSchemaTransform({
     ...route,
-    schema: { ...schema, response: { ...(typeof response === "object" ? response : {}), default: problemResponse } },
+    schema: {
+      ...schema,
+      response: { ...(typeof response === "object" ? response : {}), default: problemResponse },
+    },
   });
-  return { url: described.url, schema: { ...described.schema, ...securityOf(config?.scope), ...bodyOf(config?.requestBody) } };
+  return {
+    url: described.url,
+    schema: { ...described.schema, ...securityOf(config?.scope), ...bodyOf(config?.requestBody) },
+  };
 };
 
 /** The named schemas: those of answers, for parameters have none that is named. */
@@ -114,10 +128,13 @@ const describeSchemas: SwaggerTransformObject = (document) => {
 /** The event's schema as a part of this document: its inner references start at this document's root. */
 function eventSchema(): object {
   const { $id: _id, $schema: _schema, ...schema } = usageEvent;
-  return JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', `"${EVENT.$ref}/$defs/`));
+  const moved = JSON.stringify(schema).replaceAll('"#/$defs/', `"${EVENT.$ref}/$defs/`);
+  return z.looseObject({}).parse(JSON.parse(moved));
 }
 
-const securityOf = (scope: RouteScope | undefined) => ({ security: scope === "public" ? [] : [{ apiKey: [] }] });
+const securityOf = (scope: RouteScope | undefined) => ({
+  security: scope === "public" ? [] : [{ apiKey: [] }],
+});
 
 const bodyOf = (requestBody: "events" | undefined) =>
   requestBody === undefined
@@ -125,8 +142,12 @@ const bodyOf = (requestBody: "events" | undefined) =>
     : {
         body: {
           content: {
-            "application/json": { schema: { anyOf: [EVENT, { type: "array", minItems: 1, items: EVENT }] } },
-            "application/x-ndjson": { schema: { type: "string", description: "One event a line." } },
+            "application/json": {
+              schema: { anyOf: [EVENT, { type: "array", minItems: 1, items: EVENT }] },
+            },
+            "application/x-ndjson": {
+              schema: { type: "string", description: "One event a line." },
+            },
           },
         },
       };

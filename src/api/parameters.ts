@@ -19,9 +19,16 @@ export const flagParameter = (description: string) =>
     .describe(description);
 
 /** A parameter that may be given several times; absent it is undefined. */
-export const listParameter = <Item extends z.ZodType>(item: Item, itemsMax: number, description: string) =>
+export const listParameter = <Item extends z.ZodType>(
+  item: Item,
+  itemsMax: number,
+  description: string,
+) =>
   z
-    .preprocess((value) => (value === undefined || Array.isArray(value) ? value : [value]), z.array(item).max(itemsMax).optional())
+    .preprocess(
+      (value) => (value === undefined || Array.isArray(value) ? value : [value]),
+      z.array(item).max(itemsMax).optional(),
+    )
     .describe(description);
 
 /** The description of a report that comes as JSON or, with `Accept: text/csv`, as a table. */
@@ -33,5 +40,8 @@ export const asReport = <Schema extends z.ZodType>(schema: Schema) => ({
 /** Name of an operation: paths under /api/v1 are other names of the same. */
 export const aliasNote = (url: string, operationId: string) =>
   url.startsWith("/api/v1/")
-    ? { operationId: `${operationId}Alias`, description: `Another name of the route under /analytics/v1.` }
+    ? {
+        operationId: `${operationId}Alias`,
+        description: `Another name of the route under /analytics/v1.`,
+      }
     : { operationId };

@@ -33,7 +33,11 @@ export const PROBLEMS = {
   },
   overloaded: { status: 503, title: "Too much at once", retryAfterSeconds: 1 },
   shutting_down: { status: 503, title: "The service is shutting down", retryAfterSeconds: 5 },
-  database_unavailable: { status: 503, title: "The database cannot be reached", retryAfterSeconds: 2 },
+  database_unavailable: {
+    status: 503,
+    title: "The database cannot be reached",
+    retryAfterSeconds: 2,
+  },
   timeout: { status: 503, title: "The answer took too long", retryAfterSeconds: 2 },
 } as const satisfies Record<FailureCode, ProblemKind>;
 
@@ -83,7 +87,8 @@ export const internalProblem = (requestId: string): Problem => ({
   type: typeOf("internal_error"),
   title: "Something went wrong here",
   status: 500,
-  detail: "This is a fault of the service, not of the request. Its log has more under this request id.",
+  detail:
+    "This is a fault of the service, not of the request. Its log has more under this request id.",
   code: "internal_error",
   requestId,
   errors: [],

@@ -74,5 +74,7 @@ function orgIdOf({ params }: FastifyRequest): string | undefined {
 function isKnown(ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch === undefined) return false;
   const opaque = etag.replace(/^W\//, "");
-  return ifNoneMatch.split(",").some((part) => part.trim() === "*" || part.trim().replace(/^W\//, "") === opaque);
+  return ifNoneMatch
+    .split(",")
+    .some((part) => part.trim() === "*" || part.trim().replace(/^W\//, "") === opaque);
 }

@@ -4,7 +4,12 @@ import { anEvent } from "#harness";
 import type { Problem } from "./problem.ts";
 import { testApi, type TestApi } from "./test-api.ts";
 
-type Totals = { requests: number; errors: number; totalTokens: number; cost: { amount: string; currency: string } };
+type Totals = {
+  requests: number;
+  errors: number;
+  totalTokens: number;
+  cost: { amount: string; currency: string };
+};
 type Usage = {
   orgId: string | null;
   window: { start: string; end: string; timeZone: string; granularity: string };
@@ -33,34 +38,52 @@ async function filledApi(): Promise<TestApi> {
 
 test("usage of an org: window, totals, series, freshness and reconciliation, under both names", async () => {
   await using api = await filledApi();
-  const { status, body } = await api.ask<Usage>(`/analytics/v1/orgs/acme/usage?${DAY}&granularity=hour&timeZone=UTC`);
+  const { status, body } = await api.ask<Usage>(
+    `/analytics/v1/orgs/acme/usage?${DAY}&granularity=hour&timeZone=UTC`,
+  );
   assert.equal(status, 200);
   assert.equal(body.orgId, "acme");
   assert.deepEqual(body.window.granularity, "hour");
-  assert.deepEqual([body.totals.requests, body.totals.errors, body.totals.totalTokens], [3, 1, 360]);
+  assert.deepEqual(
+    [body.totals.requests, body.totals.errors, body.totals.totalTokens],
+    [3, 1, 360],
+  );
   assert.deepEqual(body.totals.cost, { amount: "-1.25", currency: "USD" });
   assert.equal(body.series.length, 24);
   assert.equal(body.series[10]?.requests, 3);
   assert.ok(body.freshness.completeThrough !== null);
   assert.ok(body.reconciliation.state.length > 0);
-  const alias = await api.ask<Usage>(`/api/v1/analytics/orgs/acme/usage?${DAY}&granularity=hour&timeZone=UTC`);
+  const alias = await api.ask<Usage>(
+    `/api/v1/analytics/orgs/acme/usage?${DAY}&granularity=hour&timeZone=UTC`,
+  );
   assert.deepEqual(alias.body.totals, body.totals);
 });
 
 test("repeated parameters are a list, and filters narrow the answer", async () => {
   await using api = await filledApi();
-  const requests = async (query: string) => (await api.ask<Usage>(`/analytics/v1/orgs/acme/usage?${DAY}&${query}`)).body.totals.requests;
+  const requests = async (query: string) =>
+    (await api.ask<Usage>(`/analytics/v1/orgs/acme/usage?${DAY}&${query}`)).body.totals.requests;
   assert.equal(await requests("modelId=chat-large"), 2);
   assert.equal(await requests("modelId=chat-large&modelId=%3Dcmd()"), 3);
   assert.equal(await requests("status=error"), 1);
   assert.equal(await requests("errorClass=capacity&errorClass=policy"), 1);
-  const { body } = await api.ask<Usage>(`/analytics/v1/orgs/acme/usage?${DAY}&groupBy=model&limit=1`);
-  assert.equal(body.groups?.reduce((sum, group) => sum + group.requests, 0), body.totals.requests);
+  const { body } = await api.ask<Usage>(
+    `/analytics/v1/orgs/acme/usage?${DAY}&groupBy=model&limit=1`,
+  );
+  assert.equal(
+    body.groups?.reduce((sum, group) => sum + group.requests, 0),
+    body.totals.requests,
+  );
 });
 
 test("every report of an org and of the system answers, as JSON and as CSV with the same numbers", async () => {
   await using api = await filledApi();
-  for (const path of [...REPORTS.map((name) => `orgs/acme/${name}`), "system/usage", "system/orgs", "system/freshness"]) {
+  for (const path of [
+    ...REPORTS.map((name) => `orgs/acme/${name}`),
+    "system/usage",
+    "system/orgs",
+    "system/freshness",
+  ]) {
     const query = path.endsWith("freshness") ? "" : `?${DAY}`;
     const json = await api.ask(`/analytics/v1/${path}${query}`);
     assert.equal(json.status, 200, `${path}: ${json.text}`);
@@ -74,16 +97,29 @@ test("every report of an org and of the system answers, as JSON and as CSV with 
 
 test("S12: CSV disarms formulas in names and leaves negative amounts alone", async () => {
   await using api = await filledApi();
-  const { text, headers } = await api.ask(`/analytics/v1/orgs/acme/models?${DAY}`, { headers: { accept: "text/csv" } });
+  const { text, headers } = await api.ask(`/analytics/v1/orgs/acme/models?${DAY}`, {
+    headers: { accept: "text/csv" },
+  });
   const [head = "", ...rows] = text.trimEnd().split("\r\n");
   assert.deepEqual(head.split(",").slice(0, 4), ["modelId", "isOther", "requests", "errors"]);
-  assert.ok(rows.some((row) => row.startsWith(`"'=cmd()",false,1,`)), text);
-  assert.ok(rows.some((row) => row.includes(`,-1.50,"USD",`)), text);
+  assert.ok(
+    rows.some((row) => row.startsWith(`"'=cmd()",false,1,`)),
+    text,
+  );
+  assert.ok(
+    rows.some((row) => row.includes(`,-1.50,"USD",`)),
+    text,
+  );
   assert.equal(headers.get("content-disposition"), 'attachment; filename="models.csv"');
 
-  const grouped = await api.ask(`/analytics/v1/orgs/acme/usage?${DAY}&groupBy=status`, { headers: { accept: "text/csv" } });
+  const grouped = await api.ask(`/analytics/v1/orgs/acme/usage?${DAY}&groupBy=status`, {
+    headers: { accept: "text/csv" },
+  });
   assert.match(grouped.text, /^status,errorClass,isOther,start,end,complete,requests/);
-  const reliability = await api.ask(`/analytics/v1/orgs/acme/reliability?${DAY}&percentile=99.9&percentile=50`, { headers: { accept: "text/csv" } });
+  const reliability = await api.ask(
+    `/analytics/v1/orgs/acme/reliability?${DAY}&percentile=99.9&percentile=50`,
+    { headers: { accept: "text/csv" } },
+  );
   assert.match(reliability.text, /latencyMeanMs,(p50Ms,p99\.9Ms|p99\.9Ms,p50Ms)\r\n/);
 });
 
@@ -100,7 +136,9 @@ test("what the client has already is 304 with current freshness, until something
 
   const csv = await api.ask(path, { headers: { accept: "text/csv", "if-none-match": etag } });
   assert.equal(csv.status, 200);
-  const other = await api.ask(path.replace("acme", "other-org"), { headers: { "if-none-match": etag } });
+  const other = await api.ask(path.replace("acme", "other-org"), {
+    headers: { "if-none-match": etag },
+  });
   assert.equal(other.status, 200);
   await api.send([anEvent()]);
   await api.fold();
@@ -123,7 +161,11 @@ test("B40: what cannot be asked is a 400 problem that names the parameter", asyn
     ["start=2026-11-21T00:00:00Z&end=2026-11-20T00:00:00Z", "invalid_request", "/query/end"],
     ["start=1926-11-20T00:00:00Z&end=2026-11-20T00:00:00Z", "invalid_request", "/query/start"],
     ["start=2010-11-20T00:00:00Z&end=2026-11-20T00:00:00Z", "range_too_large", "/query/start"],
-    ["start=2025-11-20T00:00:00Z&end=2026-11-20T00:00:00Z&granularity=15m", "range_too_large", "/query/start"],
+    [
+      "start=2025-11-20T00:00:00Z&end=2026-11-20T00:00:00Z&granularity=15m",
+      "range_too_large",
+      "/query/start",
+    ],
     ["granularity=1s", "invalid_request", "/query/granularity"],
     ["timeZone=Mars/Olympus", "unknown_zone", "/query/timeZone"],
     ["timeZone=GMT%2B5", "unknown_zone", "/query/timeZone"],
@@ -143,11 +185,19 @@ test("B40: what cannot be asked is a 400 problem that names the parameter", asyn
     ["modelId=", "invalid_request", "/query/modelId/0"],
     ["compare=next", "invalid_request", "/query/compare"],
     [`modelId=${"x".repeat(600)}`, "invalid_request", "/query/modelId/0"],
-    [Array.from({ length: 101 }, (_, i) => `modelId=${i}`).join("&"), "invalid_request", "/query/modelId"],
+    [
+      Array.from({ length: 101 }, (_, i) => `modelId=${i}`).join("&"),
+      "invalid_request",
+      "/query/modelId",
+    ],
   ];
   for (const [query, code, pointer] of cases) {
     const { status, body, text } = await api.ask<Problem>(`/analytics/v1/orgs/acme/usage?${query}`);
-    assert.deepEqual([status, body.code, body.errors[0]?.pointer], [400, code, pointer], `${query}: ${text}`);
+    assert.deepEqual(
+      [status, body.code, body.errors[0]?.pointer],
+      [400, code, pointer],
+      `${query}: ${text}`,
+    );
   }
 });
 
@@ -163,13 +213,17 @@ test("an org nobody has heard of is 404, and so is the row of all orgs under an 
 
 test("an Accept header that nothing serves is 406", async () => {
   await using api = await filledApi();
-  const { status, body } = await api.ask<Problem>("/analytics/v1/orgs/acme/usage", { headers: { accept: "image/png" } });
+  const { status, body } = await api.ask<Problem>("/analytics/v1/orgs/acme/usage", {
+    headers: { accept: "image/png" },
+  });
   assert.deepEqual([status, body.code], [406, "not_acceptable"]);
 });
 
 test("a demand for completeness that cannot be met yet is 409 with Retry-After", async () => {
   await using api = await filledApi();
-  const { status, body, headers } = await api.ask<Problem>("/analytics/v1/orgs/acme/usage?end=2199-01-01&start=2198-12-31&requireComplete=true");
+  const { status, body, headers } = await api.ask<Problem>(
+    "/analytics/v1/orgs/acme/usage?end=2199-01-01&start=2198-12-31&requireComplete=true",
+  );
   assert.deepEqual([status, body.code], [409, "not_complete"]);
   assert.ok(Number(headers.get("retry-after")) >= 1);
 });

@@ -5,7 +5,10 @@ import type { RouteContext, Server } from "./dependencies.ts";
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 /** Counts and times every answer, by route template, method and status: never by org, user or path as sent. */
-export function measureRequests(server: Server, { registry }: Pick<RouteContext, "registry">): void {
+export function measureRequests(
+  server: Server,
+  { registry }: Pick<RouteContext, "registry">,
+): void {
   const durations = new Histogram({
     name: "tallystick_http_request_duration_seconds",
     help: "Time to answer a request, by route template, method and status.",
@@ -15,6 +18,9 @@ export function measureRequests(server: Server, { registry }: Pick<RouteContext,
   });
   server.addHook("onResponse", async (request, reply) => {
     const route = request.is404 ? "unmatched" : (request.routeOptions.url ?? "unmatched");
-    durations.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000);
+    durations.observe(
+      { method: request.method, route, status: reply.statusCode },
+      reply.elapsedTime / 1000,
+    );
   });
 }

@@ -5,7 +5,12 @@ import { anEvent, waitFor } from "#harness";
 import type { Problem } from "./problem.ts";
 import { testApi, type TestApi } from "./test-api.ts";
 
-const KEYLESS = ["/health", "/ready", "/analytics/v1/status/healthz", "/analytics/v1/status/readyz"];
+const KEYLESS = [
+  "/health",
+  "/ready",
+  "/analytics/v1/status/healthz",
+  "/analytics/v1/status/readyz",
+];
 
 /** A request as raw text; what came back until the connection closed. */
 async function askRaw(api: TestApi, request: string): Promise<string> {
@@ -20,7 +25,9 @@ async function askRaw(api: TestApi, request: string): Promise<string> {
 
 test("every documented route but health and readiness refuses a missing and a wrong key in the same words", async () => {
   await using api = await testApi();
-  const { body: description } = await api.ask<{ paths: Record<string, Record<string, unknown>> }>("/openapi.json");
+  const { body: description } = await api.ask<{ paths: Record<string, Record<string, unknown>> }>(
+    "/openapi.json",
+  );
   for (const [path, operations] of Object.entries(description.paths)) {
     if (KEYLESS.includes(path)) continue;
     for (const method of Object.keys(operations)) {
@@ -42,8 +49,14 @@ test("health and readiness need no key", async () => {
 
 test("S9: a key in the URL is refused with 400, valid or not, on every route", async () => {
   await using api = await testApi();
-  for (const path of ["/analytics/v1/me?api_key=test-admin-key", "/analytics/v1/events?access_token=x", "/metrics?Token=1"]) {
-    const { status, body } = await api.ask<Problem>(path, { method: path.includes("events") ? "POST" : "GET" });
+  for (const path of [
+    "/analytics/v1/me?api_key=test-admin-key",
+    "/analytics/v1/events?access_token=x",
+    "/metrics?Token=1",
+  ]) {
+    const { status, body } = await api.ask<Problem>(path, {
+      method: path.includes("events") ? "POST" : "GET",
+    });
     assert.deepEqual([status, body.errors[0]?.code], [400, "key_in_url"], path);
     assert.ok(!api.log.join("").includes("test-admin-key"));
   }
@@ -58,7 +71,9 @@ test("who am I: the principal, its scopes and limits, and nothing else", async (
 
 test("a problem carries its code, place and request id, and is no secret's leak", async () => {
   await using api = await testApi();
-  const { status, body, headers } = await api.ask<Problem>("/nowhere", { headers: { "x-request-id": "req-1" } });
+  const { status, body, headers } = await api.ask<Problem>("/nowhere", {
+    headers: { "x-request-id": "req-1" },
+  });
   assert.equal(status, 404);
   assert.equal(headers.get("content-type"), "application/problem+json; charset=utf-8");
   assert.equal(headers.get("x-request-id"), "req-1");
@@ -76,8 +91,12 @@ test("a problem carries its code, place and request id, and is no secret's leak"
 test("an answer that breaks is a 500 that says nothing, and is logged once under its request id", async () => {
   await using api = await testApi();
   await api.send([anEvent()]);
-  await api.database.transaction((tx) => tx.exec("drop table rollup_org_15m, rollup_org_hour, rollup_org_day cascade"));
-  const { status, body, text } = await api.ask<Problem>("/analytics/v1/orgs/acme/usage", { headers: { "x-request-id": "req-2" } });
+  await api.database.transaction((tx) =>
+    tx.exec("drop table rollup_org_15m, rollup_org_hour, rollup_org_day cascade"),
+  );
+  const { status, body, text } = await api.ask<Problem>("/analytics/v1/orgs/acme/usage", {
+    headers: { "x-request-id": "req-2" },
+  });
   assert.deepEqual([status, body.code, body.requestId], [500, "internal_error", "req-2"]);
   assert.doesNotMatch(text, /rollup|select|relation|\/src\/|\.ts/i);
   const errors = api.log.filter((line) => line.includes('"error"') && line.includes("req-2"));
@@ -101,7 +120,18 @@ test("every answer forbids sniffing, framing, referring and keeping", async () =
 
 test("B41: odd paths are 400 or 404 problems, and none of them a 500", async () => {
   await using api = await testApi();
-  const odd = ["%00", "..%2f..%2fetc%2fpasswd", "'%3B%20drop%20table%20org%3B--", "x".repeat(600), "x".repeat(5000), "%ff%fe", "%zz", "*", "%F0%9D%9F%99", "%2E%2E"];
+  const odd = [
+    "%00",
+    "..%2f..%2fetc%2fpasswd",
+    "'%3B%20drop%20table%20org%3B--",
+    "x".repeat(600),
+    "x".repeat(5000),
+    "%ff%fe",
+    "%zz",
+    "*",
+    "%F0%9D%9F%99",
+    "%2E%2E",
+  ];
   for (const org of odd) {
     for (const rest of ["usage", "quarantine", "quarantine/1", "freshness", "models"]) {
       const { status, headers } = await api.ask(`/analytics/v1/orgs/${org}/${rest}`);
@@ -118,14 +148,22 @@ test("B41: odd paths are 400 or 404 problems, and none of them a 500", async () 
 test("readiness tells each dependency's state, and fails first when the service is stopping", async () => {
   let isGood = true;
   const { promise: never } = Promise.withResolvers<{ ok: boolean; detail: string }>();
-  const probes = { database: async () => ({ ok: isGood, detail: isGood ? "answers" : "does not answer" }) };
+  const probes = {
+    database: async () => ({ ok: isGood, detail: isGood ? "answers" : "does not answer" }),
+  };
   await using api = await testApi({ probes });
   type Ready = { status: string; checks: Record<string, { ok: boolean; detail: string }> };
   const good = await api.ask<Ready>("/ready");
-  assert.deepEqual([good.status, good.body.status, good.body.checks["database"]?.ok], [200, "ready", true]);
+  assert.deepEqual(
+    [good.status, good.body.status, good.body.checks["database"]?.ok],
+    [200, "ready", true],
+  );
   isGood = false;
   const bad = await api.ask<Ready>("/analytics/v1/status/readyz");
-  assert.deepEqual([bad.status, bad.body.status, bad.body.checks["database"]?.detail], [503, "not_ready", "does not answer"]);
+  assert.deepEqual(
+    [bad.status, bad.body.status, bad.body.checks["database"]?.detail],
+    [503, "not_ready", "does not answer"],
+  );
   isGood = true;
   api.setReady(false);
   const stopping = await api.ask<Ready>("/ready");
@@ -133,7 +171,9 @@ test("readiness tells each dependency's state, and fails first when the service 
   assert.equal((await api.ask("/health")).status, 200);
   assert.equal((await api.send([anEvent()])).status, 200);
 
-  await using hanging = await testApi({ probes: { broken: () => Promise.reject(new Error("secret host")), silent: () => never } });
+  await using hanging = await testApi({
+    probes: { broken: () => Promise.reject(new Error("secret host")), silent: () => never },
+  });
   const { status, text } = await hanging.ask("/ready");
   assert.equal(status, 503);
   assert.match(text, /no answer within/);
@@ -146,9 +186,36 @@ test("metrics time requests by route template, never by org or path", async () =
   await api.ask("/nowhere/else");
   const { text, headers } = await api.ask("/metrics");
   assert.match(headers.get("content-type") ?? "", /^text\/plain/);
-  assert.match(text, /http_request_duration_seconds_count\{method="GET",route="\/analytics\/v1\/orgs\/:orgId\/usage",status="404"\} 1/);
+  assert.match(
+    text,
+    /http_request_duration_seconds_count\{method="GET",route="\/analytics\/v1\/orgs\/:orgId\/usage",status="404"\} 1/,
+  );
   assert.match(text, /route="unmatched",status="404"\} 1/);
   assert.doesNotMatch(text, /some-org|nowhere/);
+});
+
+test("the docs page opens in a browser, with the key as the password, and loads nothing from elsewhere", async () => {
+  await using api = await testApi();
+  const asBrowser = (path: string, password: string) => {
+    const authorization = `Basic ${Buffer.from(`me:${password}`).toString("base64")}`;
+    return api.ask(path, { key: null, headers: { authorization, accept: "text/html,*/*;q=0.8" } });
+  };
+  const refused = await asBrowser("/docs", "wrong");
+  assert.equal(refused.status, 401);
+  assert.match(refused.headers.get("www-authenticate") ?? "", /^Basic realm=/);
+  const page = await asBrowser("/docs", "test-admin-key");
+  assert.equal(page.status, 200);
+  assert.match(page.headers.get("content-security-policy") ?? "", /script-src 'self';/);
+  const parts = [...page.text.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, part = ""]) => part);
+  assert.ok(parts.length >= 5);
+  for (const part of parts)
+    assert.equal((await asBrowser(part, "test-admin-key")).status, 200, part);
+  assert.doesNotMatch(page.text, /https?:\/\//);
+  assert.doesNotMatch(page.text, /<script>|<style>/);
+  const setup = await asBrowser("/docs/static/swagger-initializer.js", "test-admin-key");
+  assert.match(setup.text, /openapi\.json/);
+  assert.equal((await asBrowser("/openapi.json", "test-admin-key")).status, 200);
+  assert.equal((await asBrowser("/analytics/v1/me", "test-admin-key")).status, 401);
 });
 
 test("HEAD answers as GET does, without the body", async () => {
@@ -161,18 +228,31 @@ test("HEAD answers as GET does, without the body", async () => {
 test("B39: what is no HTTP, too large a head, and a wrong length get an answer and a closed connection", async () => {
   await using api = await testApi();
   assert.match(await askRaw(api, "nonsense\r\n\r\n"), /^HTTP\/1\.1 400 .*problem\+json/s);
-  assert.match(await askRaw(api, `GET /health HTTP/1.1\r\nHost: x\r\nX-Long: ${"x".repeat(20_000)}\r\n\r\n`), /^HTTP\/1\.1 431 /);
   assert.match(
-    await askRaw(api, "POST /analytics/v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    await askRaw(api, `GET /health HTTP/1.1\r\nHost: x\r\nX-Long: ${"x".repeat(20_000)}\r\n\r\n`),
+    /^HTTP\/1\.1 431 /,
+  );
+  assert.match(
+    await askRaw(
+      api,
+      "POST /analytics/v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     /^HTTP\/1\.1 400 /,
   );
 });
 
 test("B39: pipelined requests are answered in order", async () => {
   await using api = await testApi();
-  const get = (id: string, connection: string) => `GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: ${id}\r\nConnection: ${connection}\r\n\r\n`;
-  const answers = await askRaw(api, get("one", "keep-alive") + get("two", "keep-alive") + get("three", "close"));
-  assert.deepEqual([...answers.matchAll(/x-request-id: (\w+)/gi)].map((match) => match[1]), ["one", "two", "three"]);
+  const get = (id: string, connection: string) =>
+    `GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: ${id}\r\nConnection: ${connection}\r\n\r\n`;
+  const answers = await askRaw(
+    api,
+    get("one", "keep-alive") + get("two", "keep-alive") + get("three", "close"),
+  );
+  assert.deepEqual(
+    [...answers.matchAll(/x-request-id: (\w+)/gi)].map((match) => match[1]),
+    ["one", "two", "three"],
+  );
 });
 
 test("disposing answers what is under way and does not wait for connections that ask nothing", async () => {

@@ -1,5 +1,9 @@
 import Fastify, { type FastifyReply, type FastifyRequest } from "fastify";
-import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from "fastify-type-provider-zod";
+import {
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from "fastify-type-provider-zod";
 import type { Socket } from "node:net";
 import { Failure } from "#contract";
 import type { Logger } from "#kernel";
@@ -65,9 +69,15 @@ export async function createServer(deps: ApiDependencies, isReady: () => boolean
   server.addHook("onRequest", async (request, reply) => secureHeaders(request, reply));
   measureRequests(server, context);
   guardRoutes(server, context);
-  server.setErrorHandler((error, request, reply) => sendProblem(error, { request, reply, context }));
+  server.setErrorHandler((error, request, reply) =>
+    sendProblem(error, { request, reply, context }),
+  );
   server.setNotFoundHandler((request, reply) =>
-    sendProblem(new Failure("not_found", "No such path, or not with this method."), { request, reply, context }),
+    sendProblem(new Failure("not_found", "No such path, or not with this method."), {
+      request,
+      reply,
+      context,
+    }),
   );
   await documentRoutes(server, deps);
   await addRoutes(server, context);
@@ -100,7 +110,8 @@ function sendProblem(error: unknown, { request, reply, context }: ProblemPlace):
   }
   const { problem, retryAfterSeconds } = problemOf(failure, request.id);
   if (failure.code === "unauthenticated") reply.header("www-authenticate", challengeOf(request));
-  if (retryAfterSeconds !== undefined) reply.header("retry-after", Math.max(1, Math.ceil(retryAfterSeconds)));
+  if (retryAfterSeconds !== undefined)
+    reply.header("retry-after", Math.max(1, Math.ceil(retryAfterSeconds)));
   if (failure.code === "database_unavailable" || failure.code === "timeout") {
     logOutage(failure, request, context.logger);
     const known = context.freshness.find(orgOf(request));
@@ -111,7 +122,10 @@ function sendProblem(error: unknown, { request, reply, context }: ProblemPlace):
 }
 
 const send = (reply: FastifyReply, problem: Problem): void => {
-  reply.code(problem.status).header("content-type", PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
+  reply
+    .code(problem.status)
+    .header("content-type", PROBLEM_MEDIA_TYPE)
+    .send(JSON.stringify(problem));
 };
 
 const challengeOf = (request: FastifyRequest): string =>
@@ -120,7 +134,10 @@ const challengeOf = (request: FastifyRequest): string =>
     : 'Bearer realm="Tallystick"';
 
 function logOutage(failure: Failure, request: FastifyRequest, logger: Logger): void {
-  logger.warn({ ...whereOf(request), code: failure.code, err: describeError(failure.cause) }, "request not answered");
+  logger.warn(
+    { ...whereOf(request), code: failure.code, err: describeError(failure.cause) },
+    "request not answered",
+  );
 }
 
 const whereOf = (request: FastifyRequest) => ({
@@ -139,7 +156,11 @@ function describeError(error: unknown): Record<string, unknown> | undefined {
 
 function orgOf(request: FastifyRequest): string {
   const { params } = request;
-  const hasOrg = typeof params === "object" && params !== null && "orgId" in params && typeof params.orgId === "string";
+  const hasOrg =
+    typeof params === "object" &&
+    params !== null &&
+    "orgId" in params &&
+    typeof params.orgId === "string";
   return hasOrg ? String(params.orgId) : ALL_ORGS_NAME;
 }
 
@@ -154,8 +175,19 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
     socket.destroy();
     return;
   }
-  const [status, title, detail] = BROKEN[error.code ?? ""] ?? [400, "Bad Request", "This is not HTTP."];
-  const problem = { type: "about:blank", title, status, detail, code: "invalid_request", errors: [] };
+  const [status, title, detail] = BROKEN[error.code ?? ""] ?? [
+    400,
+    "Bad Request",
+    "This is not HTTP.",
+  ];
+  const problem = {
+    type: "about:blank",
+    title,
+    status,
+    detail,
+    code: "invalid_request",
+    errors: [],
+  };
   const body = JSON.stringify(problem);
   socket.end(
     `HTTP/1.1 ${status} ${title}\r\nContent-Type: ${PROBLEM_MEDIA_TYPE}\r\n` +

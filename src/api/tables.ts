@@ -36,13 +36,18 @@ const COUNTS = [
 ] as const;
 
 const MEASURES: CsvColumn<Measures>[] = [
-  ...COUNTS.map((name): CsvColumn<Measures> => ({ name, kind: "plain", value: (row) => row[name] })),
+  ...COUNTS.map((name): CsvColumn<Measures> => ({
+    name,
+    kind: "plain",
+    value: (row) => row[name],
+  })),
   { name: "cost", kind: "plain", value: (row) => row.cost.amount },
   { name: "currency", kind: "text", value: (row) => row.cost.currency },
   {
     name: "otherCosts",
     kind: "text",
-    value: (row) => row.otherCosts.map(({ amount, currency }) => `${currency} ${amount}`).join("; "),
+    value: (row) =>
+      row.otherCosts.map(({ amount, currency }) => `${currency} ${amount}`).join("; "),
   },
   { name: "pricedRequestShare", kind: "plain", value: (row) => row.pricedShare.requests },
   { name: "pricedTokenShare", kind: "plain", value: (row) => row.pricedShare.tokens },
@@ -56,10 +61,17 @@ const BUCKET: CsvColumn<Bucket>[] = [
 
 /** The columns that name a group, for what the answer is grouped by. */
 function groupColumns(groupedBy: Grouping): CsvColumn<GroupKey>[] {
-  const isOther: CsvColumn<GroupKey> = { name: "isOther", kind: "plain", value: (row) => row.isOther };
-  if (groupedBy === "model") return [{ name: "modelId", kind: "text", value: (row) => row.modelId ?? null }, isOther];
-  if (groupedBy === "client") return [{ name: "clientId", kind: "text", value: (row) => row.clientId ?? null }, isOther];
-  if (groupedBy === "actor") return [{ name: "actorId", kind: "text", value: (row) => row.actorId ?? null }, isOther];
+  const isOther: CsvColumn<GroupKey> = {
+    name: "isOther",
+    kind: "plain",
+    value: (row) => row.isOther,
+  };
+  if (groupedBy === "model")
+    return [{ name: "modelId", kind: "text", value: (row) => row.modelId ?? null }, isOther];
+  if (groupedBy === "client")
+    return [{ name: "clientId", kind: "text", value: (row) => row.clientId ?? null }, isOther];
+  if (groupedBy === "actor")
+    return [{ name: "actorId", kind: "text", value: (row) => row.actorId ?? null }, isOther];
   return [
     { name: "status", kind: "text", value: (row) => row.status ?? null },
     { name: "errorClass", kind: "text", value: (row) => row.errorClass ?? null },
@@ -69,13 +81,18 @@ function groupColumns(groupedBy: Grouping): CsvColumn<GroupKey>[] {
 
 /** A row per bucket, or per group and bucket when the answer is grouped. */
 export function usageTable({ series, groups }: Usage, groupedBy: Grouping | undefined): string {
-  if (groupedBy === undefined) return formatCsv<Bucket & Measures>([...BUCKET, ...MEASURES], series);
+  if (groupedBy === undefined)
+    return formatCsv<Bucket & Measures>([...BUCKET, ...MEASURES], series);
   const key = groupColumns(groupedBy);
-  const rows = (groups ?? []).flatMap(({ series: own, ...group }) => own.map((bucket) => ({ ...group, ...bucket })));
+  const rows = (groups ?? []).flatMap(({ series: own, ...group }) =>
+    own.map((bucket) => ({ ...group, ...bucket })),
+  );
   return formatCsv<GroupKey & Bucket & Measures>([...key, ...BUCKET, ...MEASURES], rows);
 }
 
-type ReliabilityRow = Omit<Reliability["totals"], "latency"> & { latency: Reliability["totals"]["latency"] | null };
+type ReliabilityRow = Omit<Reliability["totals"], "latency"> & {
+  latency: Reliability["totals"]["latency"] | null;
+};
 
 const RELIABILITY: CsvColumn<ReliabilityRow>[] = [
   { name: "requests", kind: "plain", value: (row) => row.requests },
@@ -83,19 +100,34 @@ const RELIABILITY: CsvColumn<ReliabilityRow>[] = [
   { name: "cancelled", kind: "plain", value: (row) => row.cancelled },
   { name: "errorRate", kind: "plain", value: (row) => row.errorRate },
   ...(["client", "capacity", "upstream", "policy", "internal"] as const).map(
-    (name): CsvColumn<ReliabilityRow> => ({ name: `${name}Errors`, kind: "plain", value: (row) => row.errorsByClass[name] }),
+    (name): CsvColumn<ReliabilityRow> => ({
+      name: `${name}Errors`,
+      kind: "plain",
+      value: (row) => row.errorsByClass[name],
+    }),
   ),
   { name: "latencyCount", kind: "plain", value: (row) => row.latency?.count ?? null },
   { name: "latencyMeanMs", kind: "plain", value: (row) => row.latency?.meanMs ?? null },
 ];
 
 /** A row per bucket, or per group when the answer is grouped; a column per percentile. */
-export function reliabilityTable({ totals, series, groups }: Reliability, groupedBy: Grouping | undefined): string {
+export function reliabilityTable(
+  { totals, series, groups }: Reliability,
+  groupedBy: Grouping | undefined,
+): string {
   const percentiles = Object.keys(totals.latency.percentilesMs).map(
-    (name): CsvColumn<ReliabilityRow> => ({ name: `${name}Ms`, kind: "plain", value: (row) => row.latency?.percentilesMs[name] ?? null }),
+    (name): CsvColumn<ReliabilityRow> => ({
+      name: `${name}Ms`,
+      kind: "plain",
+      value: (row) => row.latency?.percentilesMs[name] ?? null,
+    }),
   );
-  if (groupedBy === undefined) return formatCsv<Bucket & ReliabilityRow>([...BUCKET, ...RELIABILITY, ...percentiles], series);
-  return formatCsv<GroupKey & ReliabilityRow>([...groupColumns(groupedBy), ...RELIABILITY, ...percentiles], groups ?? []);
+  if (groupedBy === undefined)
+    return formatCsv<Bucket & ReliabilityRow>([...BUCKET, ...RELIABILITY, ...percentiles], series);
+  return formatCsv<GroupKey & ReliabilityRow>(
+    [...groupColumns(groupedBy), ...RELIABILITY, ...percentiles],
+    groups ?? [],
+  );
 }
 
 const SHARES: CsvColumn<{ share: Breakdown["groups"][number]["share"] }>[] = [
@@ -113,7 +145,10 @@ const CHANGES: CsvColumn<{ change: Breakdown["groups"][number]["change"] }>[] = 
 
 /** A row per group, the last one all others. */
 export const breakdownTable = ({ groups }: Breakdown, groupedBy: Grouping): string =>
-  formatCsv<Breakdown["groups"][number]>([...groupColumns(groupedBy), ...MEASURES, ...SHARES, ...CHANGES], groups);
+  formatCsv<Breakdown["groups"][number]>(
+    [...groupColumns(groupedBy), ...MEASURES, ...SHARES, ...CHANGES],
+    groups,
+  );
 
 /** A row per org, the last one all others. */
 export const topOrgsTable = ({ orgs }: TopOrgs): string =>
@@ -137,8 +172,14 @@ const NEWEST: CsvColumn<Newest>[] = [
 
 /** A row per model. */
 export const freshnessTable = ({ models }: z.output<typeof freshnessAnswer>): string =>
-  formatCsv<(typeof models)[number]>([{ name: "modelId", kind: "text", value: (row) => row.modelId }, ...NEWEST], models);
+  formatCsv<(typeof models)[number]>(
+    [{ name: "modelId", kind: "text", value: (row) => row.modelId }, ...NEWEST],
+    models,
+  );
 
 /** A row per org. */
 export const systemFreshnessTable = ({ orgs }: z.output<typeof systemFreshnessAnswer>): string =>
-  formatCsv<(typeof orgs)[number]>([{ name: "orgId", kind: "text", value: (row) => row.orgId }, ...NEWEST], orgs);
+  formatCsv<(typeof orgs)[number]>(
+    [{ name: "orgId", kind: "text", value: (row) => row.orgId }, ...NEWEST],
+    orgs,
+  );

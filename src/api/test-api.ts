@@ -23,7 +23,12 @@ export const LIMITS: ApiLimits = {
 };
 
 export type Answer<Body> = { status: number; headers: Headers; body: Body; text: string };
-type RequestOptions = { method?: string; headers?: Record<string, string>; body?: string | Uint8Array<ArrayBuffer>; key?: string | null };
+type RequestOptions = {
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string | Uint8Array<ArrayBuffer>;
+  key?: string | null;
+};
 
 /** The API in front of a real ingestor, rollup and database. */
 export type TestApi = AsyncDisposable & {
@@ -34,9 +39,16 @@ export type TestApi = AsyncDisposable & {
   log: string[];
   setReady(isReady: boolean): void;
   /** Asks, as the admin unless `key` says otherwise. `body` is parsed when it is JSON. */
-  ask<Body = Record<string, unknown>>(path: string, options?: RequestOptions): Promise<Answer<Body>>;
+  ask<Body = Record<string, unknown>>(
+    path: string,
+    options?: RequestOptions,
+  ): Promise<Answer<Body>>;
   /** Posts events as a JSON array. */
-  send<Body = IngestAnswer>(events: unknown, query?: string, headers?: Record<string, string>): Promise<Answer<Body>>;
+  send<Body = IngestAnswer>(
+    events: unknown,
+    query?: string,
+    headers?: Record<string, string>,
+  ): Promise<Answer<Body>>;
   /** Brings answers up to date with what was sent. */
   fold(): Promise<void>;
 };
@@ -44,7 +56,14 @@ export type TestApi = AsyncDisposable & {
 export type IngestAnswer = {
   counts: Record<"received" | "accepted" | "duplicate" | "conflict" | "rejected", number>;
   dryRun: boolean;
-  results: { index: number; eventId: string | null; status: string; code?: string; pointer?: string; detail?: string }[];
+  results: {
+    index: number;
+    eventId: string | null;
+    status: string;
+    code?: string;
+    pointer?: string;
+    detail?: string;
+  }[];
 };
 
 export type TestApiOptions = {
@@ -62,7 +81,12 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
   const { database } = db;
   const log: string[] = [];
   const clock = fixedClock(NOW);
-  const shared = { database, clock, registry: new Registry(), logger: createLogger("debug", { write: (line) => void log.push(line) }) };
+  const shared = {
+    database,
+    clock,
+    registry: new Registry(),
+    logger: createLogger("debug", { write: (line) => void log.push(line) }),
+  };
   const ingestor = stack.use(
     await openIngestor({
       ...shared,
@@ -83,7 +107,12 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
     }),
   );
   const rollup = stack.use(
-    await startRollup({ ...shared, crash: neverCrash, random: () => 0.5, settings: { foldIntervalMs: 60_000, peopleFoldIntervalMs: 60_000 } }),
+    await startRollup({
+      ...shared,
+      crash: neverCrash,
+      random: () => 0.5,
+      settings: { foldIntervalMs: 60_000, peopleFoldIntervalMs: 60_000 },
+    }),
   );
   const api = stack.use(
     await openApi({
@@ -100,12 +129,25 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
     }),
   );
   const scope = stack.move();
-  const ask: TestApi["ask"] = async (path, { method = "GET", headers = {}, body, key = KEY } = {}) => {
-    const authorization: Record<string, string> = key === null ? {} : { authorization: `Bearer ${key}` };
-    const response = await fetch(`${api.url}${path}`, { method, headers: { ...authorization, ...headers }, ...(body === undefined ? {} : { body }) });
+  const ask: TestApi["ask"] = async (
+    path,
+    { method = "GET", headers = {}, body, key = KEY } = {},
+  ) => {
+    const authorization: Record<string, string> =
+      key === null ? {} : { authorization: `Bearer ${key}` };
+    const response = await fetch(`${api.url}${path}`, {
+      method,
+      headers: { ...authorization, ...headers },
+      ...(body === undefined ? {} : { body }),
+    });
     const text = await response.text();
     const isJson = response.headers.get("content-type")?.includes("json") ?? false;
-    return { status: response.status, headers: response.headers, body: isJson && text !== "" ? JSON.parse(text) : undefined, text };
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: isJson && text !== "" ? JSON.parse(text) : undefined,
+      text,
+    };
   };
   return {
     url: api.url,

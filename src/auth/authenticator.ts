@@ -2,7 +2,13 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { Failure } from "#contract";
 
 /** What a credential may be allowed to do. Each route names the one it needs. */
-export const SCOPES = ["events:write", "usage:read", "system:read", "quarantine:write", "docs:read"] as const;
+export const SCOPES = [
+  "events:write",
+  "usage:read",
+  "system:read",
+  "quarantine:write",
+  "docs:read",
+] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** Who is asking. */

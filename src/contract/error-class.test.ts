@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { classifyError, ERROR_CLASSES, outcomeOfError } from "./error-class.ts";
+import { classifyErrorCode, ERROR_CLASSES, outcomeOfError } from "./error-class.ts";
 import { FIRST_ERROR_OUTCOME, OUTCOMES } from "./usage-event.ts";
 
 test("an error without a class gets one from its code", () => {
@@ -49,9 +49,9 @@ test("an error without a class gets one from its code", () => {
     internal: ["", "200", "302", "600", "42", "boom", "internal_error", "E_UNKNOWN"],
   };
   for (const errorClass of ERROR_CLASSES) {
-    for (const code of codes[errorClass]) assert.equal(classifyError(code), errorClass, code);
+    for (const code of codes[errorClass]) assert.equal(classifyErrorCode(code), errorClass, code);
   }
-  assert.equal(classifyError(null), "internal");
+  assert.equal(classifyErrorCode(null), "internal");
 });
 
 test("every error class is an outcome of its own, and they are all the errors", () => {

@@ -34,7 +34,7 @@ const WORDS: readonly (readonly [ErrorClass, RegExp])[] = [
  * The class of an error that came without one, from its code: an HTTP status ("429", "http_503") or a provider's word
  * ("rate_limit_exceeded"). Codes that say nothing are "internal".
  */
-export function classifyError(errorCode: string | null): ErrorClass {
+export function classifyErrorCode(errorCode: string | null): ErrorClass {
   const code = (errorCode ?? "")
     .trim()
     .toLowerCase()

@@ -1,4 +1,4 @@
-import { classifyError, outcomeOfError } from "./error-class.ts";
+import { classifyErrorCode, outcomeOfError } from "./error-class.ts";
 import type { Digest } from "./event-digest.ts";
 import { EVENT_FIELDS, FIELD } from "./event-fields.ts";
 import { ContentHash, EventKey } from "./event-identity.ts";
@@ -128,7 +128,7 @@ export class EventDraft {
   #outcome(): number {
     if (this.status <= STATUS_CANCELLED) return this.status;
     if (this.errorClass >= 0) return this.errorClass;
-    return outcomeOfError(classifyError(this.errorCode === null ? null : this.errorCode.text));
+    return outcomeOfError(classifyErrorCode(this.errorCode === null ? null : this.errorCode.text));
   }
 
   #flags(): number {

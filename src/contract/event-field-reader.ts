@@ -14,7 +14,9 @@ import type { RejectionCode } from "./outcomes.ts";
 import { packCurrency } from "./usage-event.ts";
 
 export const EVENT_ID_BYTES_MAX = 128;
-export const TEXT_CHARACTERS_MAX = 256;
+export /** Stands for all orgs together in system answers, so no org can have it. */
+const ALL_ORGS_NAME = "*";
+const TEXT_CHARACTERS_MAX = 256;
 /** As sent, whitespace included. */
 export const METADATA_BYTES_MAX = 8192;
 export const COUNT_MAX = 2 ** 31 - 1;
@@ -146,7 +148,7 @@ export class EventFieldReader {
     if (scanner.start === scanner.end) return this.reject(emptyCode(field), field);
     if (field === FIELD.eventId) this.#takeEventId();
     else if (field === FIELD.occurredAt || field === FIELD.timestamp) this.#takeTimestamp(field);
-    else if (field === FIELD.orgId) draft.org = this.#takeText(this.#orgs, field);
+    else if (field === FIELD.orgId) this.#takeOrg();
     else if (field === FIELD.modelId) draft.model = this.#takeText(this.#models, field);
     else if (field === FIELD.clientId) draft.client = this.#takeText(this.#clients, field);
     else if (field === FIELD.actorId) draft.actor = this.#takeText(this.#actors, field);
@@ -175,6 +177,12 @@ export class EventFieldReader {
     const isSlice = form === 0 && source === bytes;
     this.#draft.eventId = isSlice ? this.#window.slice(bytes, start, end) : this.#scanner.text();
     this.#draft.key.set(source, start, end);
+  }
+
+  #takeOrg(): void {
+    const org = this.#takeText(this.#orgs, FIELD.orgId);
+    if (org?.text === ALL_ORGS_NAME) this.reject("invalid_value", FIELD.orgId);
+    else this.#draft.org = org;
   }
 
   #takeTimestamp(field: number): void {

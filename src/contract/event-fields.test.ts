@@ -405,3 +405,11 @@ test("the outcome is the status, and for an error its class: as sent, else from 
   assertRejected("error_class", '"client"', "invalid_value");
   assert.ok(accepted("error_class", "null"));
 });
+
+test("the name that stands for all orgs together is no org", () => {
+  const { rejection } = withField("org_id", '"*"');
+  assert.equal(rejection?.code, "invalid_value");
+  assert.equal(rejection.pointer, "/org_id");
+  assert.equal(rejection.orgId, null);
+  assert.equal(withField("org_id", '"**"').event?.orgId, "**");
+});

@@ -14,7 +14,10 @@ export const EVENT_FIELDS = [
     expects:
       "must be an RFC 3339 timestamp with a zone; it is another name of occurred_at, so only one of them may be given.",
   },
-  { name: "org_id", expects: "must be text of 1 to 256 characters." },
+  {
+    name: "org_id",
+    expects: "must be text of 1 to 256 characters; * alone stands for all orgs and is none.",
+  },
   { name: "model_id", expects: "must be text of 1 to 256 characters." },
   { name: "actor_id", expects: "must be text of 1 to 256 characters, null or absent." },
   { name: "client_id", expects: "must be text of 1 to 256 characters, null or absent." },

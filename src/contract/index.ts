@@ -10,4 +10,3 @@ export * from "./zone.ts";
 export * from "./window.ts";
 export * from "./event-parse.ts";
 export * from "./error-class.ts";
-export { createEventKey } from "./event-identity.ts";

@@ -25,7 +25,8 @@ function nearestRank(values: readonly number[], q: number): number {
   return sorted[Math.max(1, Math.ceil(q * sorted.length)) - 1] ?? Number.NaN;
 }
 
-const isWithinOnePercent = (answer: number, exact: number) => Math.abs(answer - exact) * 100 <= exact;
+const isWithinOnePercent = (answer: number, exact: number) =>
+  Math.abs(answer - exact) * 100 <= exact;
 
 test("a bin answers within 1 % of every value it holds, at both of its ends, up to 2^31-1", () => {
   let low = 0;
@@ -45,11 +46,17 @@ test("a bin answers within 1 % of every value it holds, at both of its ends, up 
 
 test("the bins never change: stored sketches depend on them", () => {
   assert.equal(LATENCY_BINS, 942);
-  assert.deepEqual([0, 98, 99, 100, 101, 1_000, 60_000, VALUE_MAX].map(binOf), [0, 98, 99, 99, 100, 212, 417, 941]);
+  assert.deepEqual(
+    [0, 98, 99, 100, 101, 1_000, 60_000, VALUE_MAX].map(binOf),
+    [0, 98, 99, 99, 100, 212, 417, 941],
+  );
 });
 
 test("a quantile is within 1 % of the nearest-rank quantile of the values", () => {
-  const share = fc.oneof(fc.constantFrom(0, 0.5, 0.9, 0.95, 0.99, 1), fc.double({ min: 0, max: 1, noNaN: true }));
+  const share = fc.oneof(
+    fc.constantFrom(0, 0.5, 0.9, 0.95, 0.99, 1),
+    fc.double({ min: 0, max: 1, noNaN: true }),
+  );
   fc.assert(
     fc.property(fc.array(latency, { minLength: 1, maxLength: 400 }), share, (values, q) => {
       const answer = sketchOf(values).quantile(q);
@@ -82,7 +89,9 @@ test("sketches of parts add up to the sketch of the whole, in any order and grou
 });
 
 test("encoding and decoding gives the same sketch, counts beyond 2^32 included", () => {
-  const entries = fc.array(fc.tuple(latency, fc.integer({ min: 1, max: 2 ** 40 })), { maxLength: 200 });
+  const entries = fc.array(fc.tuple(latency, fc.integer({ min: 1, max: 2 ** 40 })), {
+    maxLength: 200,
+  });
   fc.assert(
     fc.property(entries, (items) => {
       const sketch = new LatencySketch();
@@ -96,7 +105,14 @@ test("encoding and decoding gives the same sketch, counts beyond 2^32 included",
 });
 
 test("bytes that no sketch has are refused, and never loop or crash", () => {
-  for (const bytes of [[1], [0x80], [0x80, 0x80, 1], [0, 0], [0xff, 0x7f, 1], [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]]) {
+  for (const bytes of [
+    [1],
+    [0x80],
+    [0x80, 0x80, 1],
+    [0, 0],
+    [0xff, 0x7f, 1],
+    [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+  ]) {
     assert.throws(() => LatencySketch.decode(Uint8Array.from(bytes)), RangeError, String(bytes));
   }
   fc.assert(
@@ -114,7 +130,10 @@ test("a sketch merged with itself counts everything twice", () => {
   const sketch = sketchOf([1, 1, 500, 70_000]);
   sketch.merge(sketch);
   assert.equal(sketch.count, 8);
-  assert.deepEqual([...sketch.bins()].map(([, count]) => count), [4, 2, 2]);
+  assert.deepEqual(
+    [...sketch.bins()].map(([, count]) => count),
+    [4, 2, 2],
+  );
 });
 
 test("what is no latency is refused", () => {

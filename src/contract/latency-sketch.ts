@@ -16,7 +16,7 @@ export const LATENCY_BINS = values.length;
 function createBins(): { lows: Float64Array; values: Float64Array } {
   const starts: number[] = [];
   const answers: number[] = [];
-  for (let low = 0; low <= VALUE_MAX; ) {
+  for (let low = 0; low <= VALUE_MAX;) {
     const answer = Math.floor((low * 101) / 100);
     starts.push(low);
     answers.push(Math.min(answer, VALUE_MAX));
@@ -80,8 +80,7 @@ export class LatencySketch {
 
   /** Adds all of another sketch, which stays as it is. */
   merge(other: LatencySketch): void {
-    // Listed first, so that a sketch can be merged with itself.
-    for (const [bin, count] of [...other.bins()]) this.#addToBin(bin, count);
+    for (const [bin, count] of other.bins()) this.#addToBin(bin, count);
   }
 
   /**
@@ -112,7 +111,8 @@ export class LatencySketch {
         count = readVarint(bytes, from, at);
       }
       bin += gap + 1;
-      if (bin >= LATENCY_BINS || count === 0) throw new RangeError("latency sketch has an impossible bin");
+      if (bin >= LATENCY_BINS || count === 0)
+        throw new RangeError("latency sketch has an impossible bin");
       if (dense === null) this.#addToBin(bin, count);
       else {
         dense[bin] = (dense[bin] ?? 0) + count;
@@ -205,7 +205,8 @@ function writeVarint(bytes: number[], value: number): void {
 function endOfVarint(bytes: Uint8Array, from: number): number {
   let at = from;
   while (at < bytes.length && (bytes[at] ?? 0) >= 0x80) at++;
-  if (at >= bytes.length || at - from > 7) throw new RangeError("latency sketch is cut short or has a number too long");
+  if (at >= bytes.length || at - from > 7)
+    throw new RangeError("latency sketch is cut short or has a number too long");
   return at + 1;
 }
 

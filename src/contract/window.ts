@@ -39,17 +39,24 @@ export function createWindow(ask: Span & { timeZone: string; granularity: Granul
   requireBound("start", ask.startMs);
   requireBound("end", ask.endMs);
   if (ask.endMs <= ask.startMs) {
-    throw invalid("end", "wrong_order", "end must be later than start; the window is half-open [start, end)");
+    throw invalid(
+      "end",
+      "wrong_order",
+      "end must be later than start; the window is half-open [start, end)",
+    );
   }
   if (ask.endMs - ask.startMs > RANGE_DAYS_MAX * DAY_MS) {
     throw tooLarge(`a window spans at most ${RANGE_DAYS_MAX} days`);
   }
   if ((ask.endMs - ask.startMs) / SHORTEST_MS[ask.granularity] > BUCKETS_MAX) {
-    throw tooLarge(`an answer holds at most ${BUCKETS_MAX} buckets; ask for a shorter window or a coarser granularity`);
+    throw tooLarge(
+      `an answer holds at most ${BUCKETS_MAX} buckets; ask for a shorter window or a coarser granularity`,
+    );
   }
   const edges = [ask.startMs, ...listBoundaries(ask), ask.endMs];
   const buckets: Span[] = [];
-  for (let i = 1; i < edges.length; i++) buckets.push({ startMs: edges[i - 1] ?? 0, endMs: edges[i] ?? 0 });
+  for (let i = 1; i < edges.length; i++)
+    buckets.push({ startMs: edges[i - 1] ?? 0, endMs: edges[i] ?? 0 });
   const odd = edges.find((edge) => edge % QUARTER_HOUR_MS !== 0);
   if (odd !== undefined) {
     throw new Failure(
@@ -162,7 +169,10 @@ function wholeOf(span: Span, stepMs: number): Span | undefined {
  * whole months is compared with as many months, one that begins at midnight with as many days, any other with as
  * much time. Null when nothing of the window has elapsed.
  */
-export function previousOf(window: Window, untilMs: number): { current: Span; previous: Span } | null {
+export function previousOf(
+  window: Window,
+  untilMs: number,
+): { current: Span; previous: Span } | null {
   const cutMs = floorQuarter(Math.min(window.endMs, untilMs));
   if (cutMs <= window.startMs) return null;
   const current = { startMs: window.startMs, endMs: cutMs };
@@ -175,14 +185,19 @@ export function previousOf(window: Window, untilMs: number): { current: Span; pr
   const first = startOfLocal(localOf(window.startMs), unit);
   let count = 1;
   while (addLocal(first, unit, count) < localOf(window.endMs)) count++;
-  const back = (localMs: number) => floorQuarter(instantOfLocal(window.timeZone, addLocal(localMs, unit, -count)));
+  const back = (localMs: number) =>
+    floorQuarter(instantOfLocal(window.timeZone, addLocal(localMs, unit, -count)));
   const startMs = back(first);
   const isWhole = cutMs === window.endMs && startsAt(window.timeZone, cutMs, unit);
   const endMs = isWhole ? window.startMs : back(localOf(cutMs));
-  return { current, previous: { startMs, endMs: Math.max(startMs, Math.min(endMs, window.startMs)) } };
+  return {
+    current,
+    previous: { startMs, endMs: Math.max(startMs, Math.min(endMs, window.startMs)) },
+  };
 }
 
-const floorQuarter = (instantMs: number): number => Math.floor(instantMs / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
+const floorQuarter = (instantMs: number): number =>
+  Math.floor(instantMs / QUARTER_HOUR_MS) * QUARTER_HOUR_MS;
 
 function startsAt(timeZone: string, instantMs: number, unit: CalendarUnit): boolean {
   const localMs = instantMs + offsetMsAt(timeZone, instantMs);
@@ -219,7 +234,9 @@ export function parseWindow(text: WindowText, nowMs: number): Window {
       ? (Math.floor(nowMs / QUARTER_HOUR_MS) + 1) * QUARTER_HOUR_MS
       : parseBound("end", text.end, timeZone);
   const startMs =
-    text.start === undefined ? startOfLastDays(endMs, timeZone) : parseBound("start", text.start, timeZone);
+    text.start === undefined
+      ? startOfLastDays(endMs, timeZone)
+      : parseBound("start", text.start, timeZone);
   return createWindow({ startMs, endMs, timeZone, granularity });
 }
 
@@ -230,12 +247,17 @@ function startOfLastDays(endMs: number, timeZone: string): number {
 }
 
 const DATE = /^(\d{4})-(\d\d)-(\d\d)$/;
-const INSTANT = /^(\d{4}-\d\d-\d\d)[Tt](\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)$/;
+const INSTANT =
+  /^(\d{4}-\d\d-\d\d)[Tt](\d\d):(\d\d)(?::(\d\d)(?:\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)$/;
 const PLUS_LOST = /^\d{4}-\d\d-\d\d[Tt][\d:.]+ \d\d:?\d\d$/;
 
 function parseBound(name: "start" | "end", text: string, timeZone: string): number {
   if (PLUS_LOST.test(text)) {
-    throw invalid(name, "invalid_instant", "a plus sign in a URL means a space: write the offset's + as %2B");
+    throw invalid(
+      name,
+      "invalid_instant",
+      "a plus sign in a URL means a space: write the offset's + as %2B",
+    );
   }
   const date = parseDate(text);
   if (date !== undefined) {
@@ -245,7 +267,13 @@ function parseBound(name: "start" | "end", text: string, timeZone: string): numb
   const [, day, hour, minute, second = "0", offset = ""] = INSTANT.exec(text) ?? [];
   const midnight = day === undefined ? undefined : parseDate(day);
   const offsetMs = parseOffset(offset);
-  if (midnight === undefined || offsetMs === undefined || Number(hour) > 23 || Number(minute) > 59 || Number(second) > 59) {
+  if (
+    midnight === undefined ||
+    offsetMs === undefined ||
+    Number(hour) > 23 ||
+    Number(minute) > 59 ||
+    Number(second) > 59
+  ) {
     throw invalid(
       name,
       "invalid_instant",
@@ -254,7 +282,14 @@ function parseBound(name: "start" | "end", text: string, timeZone: string): numb
   }
   // A fraction of a second is on no quarter of an hour; one millisecond is enough to be refused for it.
   const fractionMs = /\.\d*[1-9]/.test(text) ? 1 : 0;
-  return midnight + Number(hour) * HOUR_MS + Number(minute) * 60_000 + Number(second) * 1000 + fractionMs - offsetMs;
+  return (
+    midnight +
+    Number(hour) * HOUR_MS +
+    Number(minute) * 60_000 +
+    Number(second) * 1000 +
+    fractionMs -
+    offsetMs
+  );
 }
 
 function parseDate(text: string): number | undefined {
@@ -275,8 +310,11 @@ function parseOffset(text: string): number | undefined {
 
 function requireZone(timeZone: string): void {
   if (isZone(timeZone)) return;
-  const message = "must be a time zone of the IANA database, such as UTC or Asia/Kathmandu; offsets are not zones";
-  throw new Failure("unknown_zone", message, { details: [{ pointer: "/query/timeZone", code: "unknown_zone", message }] });
+  const message =
+    "must be a time zone of the IANA database, such as UTC or Asia/Kathmandu; offsets are not zones";
+  throw new Failure("unknown_zone", message, {
+    details: [{ pointer: "/query/timeZone", code: "unknown_zone", message }],
+  });
 }
 
 function requireYear(pointer: string, instantMs: number): void {
@@ -288,11 +326,19 @@ function requireYear(pointer: string, instantMs: number): void {
 function requireBound(pointer: string, instantMs: number): void {
   requireYear(pointer, instantMs);
   if (instantMs % QUARTER_HOUR_MS === 0) return;
-  throw invalid(pointer, "not_on_quarter_hour", "must lie on a quarter of an hour of UTC (:00, :15, :30 or :45)");
+  throw invalid(
+    pointer,
+    "not_on_quarter_hour",
+    "must lie on a quarter of an hour of UTC (:00, :15, :30 or :45)",
+  );
 }
 
 const invalid = (pointer: string, code: string, message: string): Failure =>
-  new Failure("invalid_request", `${pointer}: ${message}`, { details: [{ pointer: `/query/${pointer}`, code, message }] });
+  new Failure("invalid_request", `${pointer}: ${message}`, {
+    details: [{ pointer: `/query/${pointer}`, code, message }],
+  });
 
 const tooLarge = (message: string): Failure =>
-  new Failure("range_too_large", message, { details: [{ pointer: "/query/start", code: "range_too_large", message }] });
+  new Failure("range_too_large", message, {
+    details: [{ pointer: "/query/start", code: "range_too_large", message }],
+  });

@@ -53,7 +53,8 @@ export function offsetMsAt(timeZone: string, instantMs: number): number {
 export function instantOfLocal(timeZone: string, localMs: number): number {
   // No offset reaches 24 hours, so the instant lies within a day of the same figures in UTC.
   for (const span of listOffsetSpans(timeZone, localMs - DAY_MS, localMs + DAY_MS)) {
-    if (span.endMs + span.offsetMs > localMs) return Math.max(span.startMs, localMs - span.offsetMs);
+    if (span.endMs + span.offsetMs > localMs)
+      return Math.max(span.startMs, localMs - span.offsetMs);
   }
   throw new RangeError(`no local time: ${localMs}`);
 }
@@ -87,7 +88,11 @@ function findZone(name: string): Zone | undefined {
 function offsetReader(timeZone: string): ((instantMs: number) => number) | undefined {
   let format: Intl.DateTimeFormat;
   try {
-    format = new Intl.DateTimeFormat("en-US", { timeZone, hour: "numeric", timeZoneName: "longOffset" });
+    format = new Intl.DateTimeFormat("en-US", {
+      timeZone,
+      hour: "numeric",
+      timeZoneName: "longOffset",
+    });
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;

@@ -1,4 +1,10 @@
-import { Failure, type IngestOutcome, type ParsedItem, type Rejection, parseUsageEvents } from "#contract";
+import {
+  Failure,
+  type IngestOutcome,
+  type ParsedItem,
+  type Rejection,
+  parseUsageEvents,
+} from "#contract";
 import {
   dropQuarantine,
   dropQuarantineItem,
@@ -25,7 +31,12 @@ export type ReplayOptions = {
 export type ReplayResult = { id: number } & IngestOutcome;
 
 /** Pending items that match; those below `beforeId`, newest first, at most `limit`. */
-export type ReplayPage = { code?: string | undefined; source?: string | undefined; beforeId: number; limit: number };
+export type ReplayPage = {
+  code?: string | undefined;
+  source?: string | undefined;
+  beforeId: number;
+  limit: number;
+};
 
 /**
  * Sends one pending item through ingestion again, as it was received. Undefined when it is not there or not pending.
@@ -36,7 +47,9 @@ export async function replayQuarantineItem(
   owner: Owner,
   { id, ...options }: ReplayOptions & { id: number },
 ): Promise<ReplayResult | undefined> {
-  const [item] = await deps.database.transaction((tx) => findQuarantineItem(tx.sql, owner.orgId, id));
+  const [item] = await deps.database.transaction((tx) =>
+    findQuarantineItem(tx.sql, owner.orgId, id),
+  );
   if (item === undefined || item.state !== "pending") return undefined;
   const [result] = await replay(deps, owner, { items: [item], ...options });
   return result;
@@ -48,13 +61,21 @@ export async function replayQuarantinePage(
   owner: Owner,
   { backfill, correlationId, ...page }: ReplayOptions & ReplayPage,
 ): Promise<ReplayResult[]> {
-  const items = await deps.database.transaction((tx) => listReplayable(tx.sql, { orgId: owner.orgId, ...page }));
+  const items = await deps.database.transaction((tx) =>
+    listReplayable(tx.sql, { orgId: owner.orgId, ...page }),
+  );
   return await replay(deps, owner, { items, backfill, correlationId });
 }
 
 /** Gives up one pending item. False when it is not there or not pending. */
-export async function dropQuarantinedItem(database: Database, owner: Owner, item: { id: number; by: string }): Promise<boolean> {
-  const dropped = await database.transaction((tx) => dropQuarantineItem(tx.sql, owner.orgId, item.id, `dropped by ${item.by}`));
+export async function dropQuarantinedItem(
+  database: Database,
+  owner: Owner,
+  item: { id: number; by: string },
+): Promise<boolean> {
+  const dropped = await database.transaction((tx) =>
+    dropQuarantineItem(tx.sql, owner.orgId, item.id, `dropped by ${item.by}`),
+  );
   return dropped.length > 0;
 }
 
@@ -62,7 +83,10 @@ export async function dropQuarantinedItem(database: Database, owner: Owner, item
 export async function dropQuarantinedPage(
   database: Database,
   owner: Owner,
-  { by, ...page }: { code?: string | undefined; source?: string | undefined; limit: number; by: string },
+  {
+    by,
+    ...page
+  }: { code?: string | undefined; source?: string | undefined; limit: number; by: string },
 ): Promise<number> {
   const dropped = await database.transaction((tx) =>
     dropQuarantine(tx.sql, { orgId: owner.orgId, ...page, resolution: `dropped by ${by}` }),
@@ -97,12 +121,24 @@ async function replay(
 const resolutionOf = (outcome: IngestOutcome): string =>
   "code" in outcome ? `quarantined again: ${outcome.code}` : outcome.status;
 
-const rejectedAs = ({ code, pointer, detail }: Rejection): IngestOutcome => ({ status: "rejected", code, pointer, detail });
+const rejectedAs = ({ code, pointer, detail }: Rejection): IngestOutcome => ({
+  status: "rejected",
+  code,
+  pointer,
+  detail,
+});
 
 function parseAgain({ bytes, truncated }: ReplayableItem, owner: Owner): ParsedItem {
-  if (truncated) return refuse(bytes, "too_large", "", "Only the beginning of this item was kept, so it cannot be replayed.");
+  if (truncated)
+    return refuse(
+      bytes,
+      "too_large",
+      "",
+      "Only the beginning of this item was kept, so it cannot be replayed.",
+    );
   const item = parseAlone(bytes);
-  if (owner.externalId === null || item.event === null || item.event.orgId === owner.externalId) return item;
+  if (owner.externalId === null || item.event === null || item.event.orgId === owner.externalId)
+    return item;
   return refuse(bytes, "org_mismatch", "/org_id", "This event names another org.");
 }
 
@@ -112,11 +148,21 @@ function parseAlone(bytes: Buffer): ParsedItem {
     return item ?? refuse(bytes, "invalid_json", "", "There is no event in these bytes.");
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
-    return refuse(bytes, error.code === "invalid_encoding" ? "invalid_encoding" : "invalid_json", "", error.message);
+    return refuse(
+      bytes,
+      error.code === "invalid_encoding" ? "invalid_encoding" : "invalid_json",
+      "",
+      error.message,
+    );
   }
 }
 
-function refuse(bytes: Buffer, code: Rejection["code"], pointer: string, detail: string): ParsedItem {
+function refuse(
+  bytes: Buffer,
+  code: Rejection["code"],
+  pointer: string,
+  detail: string,
+): ParsedItem {
   const rejection = { code, pointer, detail, eventId: null, orgId: null, occurredAtUs: null };
   return { event: null, rejection, bytes };
 }

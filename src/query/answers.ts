@@ -114,10 +114,16 @@ export type ReliabilityMeasures = {
 };
 
 /** Failed requests of one code; `code` null: none was given. */
-export type ErrorCodeCount = { errorClass: ErrorClass; code: string | null; requests: number; isOther: boolean };
+export type ErrorCodeCount = {
+  errorClass: ErrorClass;
+  code: string | null;
+  requests: number;
+  isOther: boolean;
+};
 
 /** `latency` is null where sketches were not read: the rest of the clients or actors. */
-export type ReliabilityGroup = GroupKey & Omit<ReliabilityMeasures, "latency"> & { latency: Latency | null };
+export type ReliabilityGroup = GroupKey &
+  Omit<ReliabilityMeasures, "latency"> & { latency: Latency | null };
 
 export type ReliabilityAnswer = Answer & {
   orgId: string;
@@ -140,7 +146,12 @@ export type BreakdownAnswer = Answer & {
   comparedWith: { current: SpanAnswer; previous: SpanAnswer } | null;
 };
 
-export type OrgRow = Measures & { orgId: string | null; name: string | null; isOther: boolean; share: Share };
+export type OrgRow = Measures & {
+  orgId: string | null;
+  name: string | null;
+  isOther: boolean;
+  share: Share;
+};
 export type TopOrgsAnswer = Answer & { totals: Measures; orgs: OrgRow[] };
 
 export type ModelFreshness = {
@@ -149,7 +160,12 @@ export type ModelFreshness = {
   lastIngestedAt: string;
   lastAggregatedAt: string;
 };
-export type SourceFreshness = { source: string; lastOccurredAt: string; lastIngestedAt: string; lastAggregatedAt: string };
+export type SourceFreshness = {
+  source: string;
+  lastOccurredAt: string;
+  lastIngestedAt: string;
+  lastAggregatedAt: string;
+};
 
 /** `usage` is behind every answer but those by client or actor, which rest on `people`. */
 export type ConsumerFreshness = { completeThrough: string | null; lagSeconds: number | null };
@@ -164,5 +180,10 @@ export type SystemFreshnessAnswer = {
   freshness: Freshness;
   consumers: { usage: ConsumerFreshness; people: ConsumerFreshness };
   sources: SourceFreshness[];
-  orgs: { orgId: string; lastOccurredAt: string; lastIngestedAt: string; lastAggregatedAt: string }[];
+  orgs: {
+    orgId: string;
+    lastOccurredAt: string;
+    lastIngestedAt: string;
+    lastAggregatedAt: string;
+  }[];
 };

@@ -24,9 +24,12 @@ export async function getBreakdown(
     const spans = elapsedOf(reading);
     const now = await readTallies(reading, [window], keys);
     const isWhole = spans?.current.endMs === window.endMs;
-    const elapsed = spans === null || isWhole ? now : await readTallies(reading, [spans.current], keys);
+    const elapsed =
+      spans === null || isWhole ? now : await readTallies(reading, [spans.current], keys);
     const hasBefore = spans !== null && spans.previous.startMs < spans.previous.endMs;
-    const before = hasBefore ? await readTallies(reading, [spans.previous], keys) : new Map<number, never>();
+    const before = hasBefore
+      ? await readTallies(reading, [spans.previous], keys)
+      : new Map<number, never>();
     const total = totalOf([...now.values()].flat());
     const ordered = orderKeys(keys, now.keys());
     const name = await nameGroups(reading, ordered);
@@ -53,7 +56,10 @@ export async function getBreakdown(
       window: frame.window,
       totals: measuresOf(total, org.currency),
       groups,
-      comparedWith: spans && { current: spanAnswer(spans.current), previous: spanAnswer(spans.previous) },
+      comparedWith: spans && {
+        current: spanAnswer(spans.current),
+        previous: spanAnswer(spans.previous),
+      },
       freshness: frame.freshness,
       reconciliation: frame.reconciliation,
     };

@@ -1,5 +1,12 @@
 import { LatencySketch, type Span } from "#contract";
-import { type CallSums, listSketches, type RollupAsk, type RollupKeys, type SketchRow, sumCalls } from "#store";
+import {
+  type CallSums,
+  listSketches,
+  type RollupAsk,
+  type RollupKeys,
+  type SketchRow,
+  sumCalls,
+} from "#store";
 import type { Latency, ReliabilityMeasures } from "./answers.ts";
 import { ratioOf } from "./measures.ts";
 import type { Reading } from "./reading.ts";
@@ -57,14 +64,22 @@ export async function readCalls(
 /** Latency sketches, merged per key or per bucket as `groupOf` says. */
 export async function readSketches(
   reading: Reading,
-  { ask, keys, groupOf }: { ask: RollupAsk; keys: RollupKeys & { withOthers: boolean }; groupOf: (row: SketchRow) => number },
+  {
+    ask,
+    keys,
+    groupOf,
+  }: {
+    ask: RollupAsk;
+    keys: RollupKeys & { withOthers: boolean };
+    groupOf: (row: SketchRow) => number;
+  },
 ): Promise<Map<number, LatencySketch>> {
   const merged = new Map<number, LatencySketch>();
   for (const row of await listSketches(reading.tx.sql, ask, keys)) {
     const group = groupOf(row);
     let sketch = merged.get(group);
     if (sketch === undefined) merged.set(group, (sketch = new LatencySketch()));
-    for (let at = 0; at < row.sketches.length; ) {
+    for (let at = 0; at < row.sketches.length;) {
       const end = at + 4 + row.sketches.readUInt32BE(at);
       sketch.mergeEncoded(row.sketches.subarray(at + 4, end));
       at = end;
@@ -90,7 +105,11 @@ export function callMeasuresOf(tally: CallTally): Omit<ReliabilityMeasures, "lat
  * Latencies in the words of answers. The count is the sketch's own: throws a RangeError when the rows it came with
  * say otherwise, for then the percentiles would be of something else.
  */
-export function latencyOf(tally: CallTally, sketch: LatencySketch | undefined, percentiles: readonly number[]): Latency {
+export function latencyOf(
+  tally: CallTally,
+  sketch: LatencySketch | undefined,
+  percentiles: readonly number[],
+): Latency {
   const count = sketch?.count ?? 0;
   if (count !== tally.latencyCount) {
     throw new RangeError(`sketches hold ${count} latencies where rows count ${tally.latencyCount}`);
@@ -98,7 +117,9 @@ export function latencyOf(tally: CallTally, sketch: LatencySketch | undefined, p
   return {
     count,
     meanMs: count === 0 ? null : Math.round((tally.latencySumMs / count) * 1000) / 1000,
-    percentilesMs: Object.fromEntries(percentiles.map((one) => [`p${one}`, sketch?.quantile(shareOfPercent(one)) ?? null])),
+    percentilesMs: Object.fromEntries(
+      percentiles.map((one) => [`p${one}`, sketch?.quantile(shareOfPercent(one)) ?? null]),
+    ),
   };
 }
 

@@ -12,8 +12,13 @@ import type { Freshness, Reconciliation } from "./answers.ts";
 const iso = (instant: Date | null | undefined): string | null => instant?.toISOString() ?? null;
 
 /** How current an org's answers are that rest on one consumer. */
-export async function readFreshness(tx: Tx, orgId: number, progress: ConsumerProgress | undefined): Promise<Freshness> {
-  const [newest] = orgId === ALL_ORGS ? await listNewestOfAll(tx.sql) : await listNewestOfOrg(tx.sql, orgId);
+export async function readFreshness(
+  tx: Tx,
+  orgId: number,
+  progress: ConsumerProgress | undefined,
+): Promise<Freshness> {
+  const [newest] =
+    orgId === ALL_ORGS ? await listNewestOfAll(tx.sql) : await listNewestOfOrg(tx.sql, orgId);
   return {
     completeThrough: iso(progress?.completeThrough),
     lagSeconds: roundLag(progress?.lagSeconds ?? null),
@@ -31,7 +36,11 @@ export const roundLag = (seconds: number | null): number | null =>
 const SYSTEM_CHECK_DAYS = 2;
 
 /** What the checks of the closed hours of a span found. */
-export async function readReconciliation(tx: Tx, orgId: number, span: Span): Promise<Reconciliation> {
+export async function readReconciliation(
+  tx: Tx,
+  orgId: number,
+  span: Span,
+): Promise<Reconciliation> {
   const ask = { orgId, start: new Date(span.startMs), end: new Date(span.endMs) };
   const countedFromMs = Math.max(span.startMs, span.endMs - SYSTEM_CHECK_DAYS * 86_400_000);
   const [sums] =

@@ -20,14 +20,22 @@ const ROWS_MAX = 1_000;
 const SOURCE_DAYS = 31;
 
 /** How current an org's numbers are: per model, per source, and how far each consumer has come. Throws Failure `not_found`. */
-export async function getFreshness(database: Database, clock: Clock, question: { orgId: string }): Promise<FreshnessAnswer> {
+export async function getFreshness(
+  database: Database,
+  clock: Clock,
+  question: { orgId: string },
+): Promise<FreshnessAnswer> {
   const org = await getOrg(database, question.orgId);
   const since = new Date(clock.now() - SOURCE_DAYS * 86_400_000);
   return await database.withOrg(org.id, async (tx) => {
     await tx.exec("set transaction isolation level repeatable read");
     const progress = await listConsumerProgress(tx.sql);
     const models = await listModelFreshness(tx.sql, org.id, ROWS_MAX);
-    const sources = await listSourceFreshnessOfOrg(tx.sql, { orgId: org.id, since, limit: ROWS_MAX });
+    const sources = await listSourceFreshnessOfOrg(tx.sql, {
+      orgId: org.id,
+      since,
+      limit: ROWS_MAX,
+    });
     return {
       orgId: question.orgId,
       freshness: await readFreshness(tx, org.id, find(progress, "usage")),
@@ -54,8 +62,10 @@ export async function getSystemFreshness(database: Database): Promise<SystemFres
   });
 }
 
-const find = (progress: readonly ConsumerProgress[], consumer: Consumer): ConsumerProgress | undefined =>
-  progress.find((one) => one.consumer === consumer);
+const find = (
+  progress: readonly ConsumerProgress[],
+  consumer: Consumer,
+): ConsumerProgress | undefined => progress.find((one) => one.consumer === consumer);
 
 function consumersOf(progress: readonly ConsumerProgress[]): Record<Consumer, ConsumerFreshness> {
   const of = (consumer: Consumer): ConsumerFreshness => ({

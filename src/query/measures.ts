@@ -65,7 +65,8 @@ export const totalTokensOf = (tally: Tally): number =>
   tally.reasoningTokens;
 
 /** What was spent in one currency, in billionths. */
-export const costOf = (tally: Tally, currency: string): bigint => tally.costs.get(packCurrency(currency)) ?? 0n;
+export const costOf = (tally: Tally, currency: string): bigint =>
+  tally.costs.get(packCurrency(currency)) ?? 0n;
 
 /** A part of a whole, six digits; null when there is no whole. */
 export const ratioOf = (part: number, whole: number): number | null =>

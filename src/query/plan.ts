@@ -1,4 +1,11 @@
-import { type Consumer, CONSUMERS, type Dimension, Failure, FIRST_ERROR_OUTCOME, OUTCOMES } from "#contract";
+import {
+  type Consumer,
+  CONSUMERS,
+  type Dimension,
+  Failure,
+  FIRST_ERROR_OUTCOME,
+  OUTCOMES,
+} from "#contract";
 import {
   type ErrorClass,
   type Filters,
@@ -35,12 +42,18 @@ export function planOf(question: Filters & Groups, scope: "org" | "system"): Pla
   ] as const;
   const used = filters.filter((filter) => filter.words !== undefined && filter.words.length > 0);
   const grouping = question.groupBy ?? null;
-  const wanted = new Map<Dimension, string>(used.map((filter) => [filter.dimension, filter.parameter]));
-  if (grouping !== null && grouping !== "status" && !wanted.has(grouping)) wanted.set(grouping, "groupBy");
+  const wanted = new Map<Dimension, string>(
+    used.map((filter) => [filter.dimension, filter.parameter]),
+  );
+  if (grouping !== null && grouping !== "status" && !wanted.has(grouping))
+    wanted.set(grouping, "groupBy");
   if (wanted.size > 1) throw unsupported([...wanted.values()], PAIR_MESSAGE);
   const [dimension = "org"] = wanted.keys();
   if (scope === "system" && dimension !== "org" && dimension !== "model") {
-    throw unsupported([...wanted.values()], "clients and actors are an org's own: ask for one org, or by model or status");
+    throw unsupported(
+      [...wanted.values()],
+      "clients and actors are an org's own: ask for one org, or by model or status",
+    );
   }
   const limit = question.limit ?? GROUPS_DEFAULT;
   if (!Number.isInteger(limit) || limit < 1 || limit > GROUPS_MAX) {
@@ -65,7 +78,11 @@ const PAIR_MESSAGE =
 
 function unsupported(parameters: readonly string[], message: string): Failure {
   return new Failure("unsupported_combination", message, {
-    details: parameters.map((name) => ({ pointer: `/query/${name}`, code: "unsupported_combination", message })),
+    details: parameters.map((name) => ({
+      pointer: `/query/${name}`,
+      code: "unsupported_combination",
+      message,
+    })),
   });
 }
 
@@ -73,7 +90,10 @@ function unsupported(parameters: readonly string[], message: string): Failure {
 export const consumerOf = (dimension: Dimension): Consumer =>
   (CONSUMERS.people as readonly Dimension[]).includes(dimension) ? "people" : "usage";
 
-function outcomesOf(statuses: readonly Status[] = [], classes: readonly ErrorClass[] = []): number[] | null {
+function outcomesOf(
+  statuses: readonly Status[] = [],
+  classes: readonly ErrorClass[] = [],
+): number[] | null {
   if (statuses.length === 0 && classes.length === 0) return null;
   return OUTCOMES.flatMap((_, outcome) => {
     const { status, errorClass } = describeOutcome(outcome);
@@ -84,7 +104,10 @@ function outcomesOf(statuses: readonly Status[] = [], classes: readonly ErrorCla
 }
 
 /** The status of an outcome, and its error class when it is an error. */
-export function describeOutcome(outcome: number): { status: Status; errorClass: ErrorClass | null } {
+export function describeOutcome(outcome: number): {
+  status: Status;
+  errorClass: ErrorClass | null;
+} {
   const name = OUTCOMES[outcome];
   if (name === undefined) throw new RangeError(`no outcome: ${outcome}`);
   if (name === "success" || name === "cancelled") return { status: name, errorClass: null };

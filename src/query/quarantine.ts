@@ -31,7 +31,10 @@ export type QuarantineEntry = Omit<QuarantineItem, "receivedAt" | "occurredAt" |
 export type QuarantinePage = { items: QuarantineEntry[]; nextCursor: string | null };
 
 /** The owner by the org's external id; null stands for no org. Throws Failure `not_found`. */
-export async function getQuarantineOwner(database: Database, externalId: string | null): Promise<QuarantineOwner> {
+export async function getQuarantineOwner(
+  database: Database,
+  externalId: string | null,
+): Promise<QuarantineOwner> {
   if (externalId === null) return { orgId: ALL_ORGS, externalId };
   const { id } = await getOrg(database, externalId);
   if (id === ALL_ORGS) throw new Failure("not_found", "There is no such org.");

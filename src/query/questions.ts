@@ -41,7 +41,11 @@ export type Filters = {
 };
 
 /** How groups are shown: the first `limit` (1 to GROUPS_MAX) by `orderBy`, all others added up in one more row. */
-export type Groups = { groupBy?: Grouping | undefined; limit?: number | undefined; orderBy?: Order | undefined };
+export type Groups = {
+  groupBy?: Grouping | undefined;
+  limit?: number | undefined;
+  orderBy?: Order | undefined;
+};
 
 export type UsageQuestion = WindowQuestion &
   Filters &
@@ -68,5 +72,12 @@ export type SystemUsageQuestion = Omit<UsageQuestion, "clientIds" | "actorIds" |
 
 export type TopOrgsQuestion = Pick<
   BreakdownQuestion,
-  "start" | "end" | "timeZone" | "statuses" | "errorClasses" | "limit" | "orderBy" | "requireComplete"
+  | "start"
+  | "end"
+  | "timeZone"
+  | "statuses"
+  | "errorClasses"
+  | "limit"
+  | "orderBy"
+  | "requireComplete"
 >;

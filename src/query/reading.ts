@@ -19,8 +19,8 @@ import {
   type Database,
   listConsumerProgress,
   listOrgProfiles,
+  listPurgedDays,
   listTopMembers,
-  listUncutHours,
   listWordIds,
   listWords,
   type OrgProfile,
@@ -42,7 +42,7 @@ const EVERY_ORG_NAME = "*";
 const NONE_WORD = "(none)";
 export const OTHER_WORD = "(other)";
 
-const HOUR_MS = 3_600_000;
+const DAY_MS = 86_400_000;
 
 /** A question being answered: one snapshot of one org (or of all), and what the answer rests on. */
 export type Reading = {
@@ -65,7 +65,11 @@ export type Reading = {
  */
 export async function withReading<T>(
   { database, clock }: { database: Database; clock: Clock },
-  ask: WindowQuestion & { orgId: string | typeof EVERY_ORG; plan: Plan; requireComplete?: boolean | undefined },
+  ask: WindowQuestion & {
+    orgId: string | typeof EVERY_ORG;
+    plan: Plan;
+    requireComplete?: boolean | undefined;
+  },
   work: (reading: Reading) => Promise<T>,
 ): Promise<T> {
   const org = await getOrg(database, ask.orgId);
@@ -78,13 +82,27 @@ export async function withReading<T>(
     const completeThroughMs = progress?.completeThrough?.getTime() ?? null;
     if (ask.requireComplete === true) requireComplete(window, completeThroughMs, nowMs);
     const memberIds = await findMemberIds(tx, org.id, ask.plan);
-    return await work({ tx, org, window, plan: ask.plan, memberIds, completeThroughMs, progress, nowMs });
+    return await work({
+      tx,
+      org,
+      window,
+      plan: ask.plan,
+      memberIds,
+      completeThroughMs,
+      progress,
+      nowMs,
+    });
   };
-  return org.id === ALL_ORGS ? await database.withSystem(read) : await database.withOrg(org.id, read);
+  return org.id === ALL_ORGS
+    ? await database.withSystem(read)
+    : await database.withOrg(org.id, read);
 }
 
 /** The org by its external id (EVERY_ORG: the pseudo-org of all). Throws Failure `not_found`. */
-export async function getOrg(database: Database, externalId: string | typeof EVERY_ORG): Promise<OrgProfile> {
+export async function getOrg(
+  database: Database,
+  externalId: string | typeof EVERY_ORG,
+): Promise<OrgProfile> {
   // PostgreSQL's text holds no NUL, so no org is called that.
   const isName = externalId !== EVERY_ORG_NAME && externalId?.includes("\0") !== true;
   const names = isName ? [externalId ?? EVERY_ORG_NAME] : [];
@@ -95,9 +113,13 @@ export async function getOrg(database: Database, externalId: string | typeof EVE
 
 function requireComplete(window: Window, completeThroughMs: number | null, nowMs: number): void {
   if (completeThroughMs !== null && completeThroughMs >= window.endMs) return;
-  throw new Failure("not_complete", "not everything that belongs in this window has been counted yet", {
-    retryAfterSeconds: Math.max(1, Math.ceil((window.endMs - nowMs) / 1000)),
-  });
+  throw new Failure(
+    "not_complete",
+    "not everything that belongs in this window has been counted yet",
+    {
+      retryAfterSeconds: Math.max(1, Math.ceil((window.endMs - nowMs) / 1000)),
+    },
+  );
 }
 
 async function findMemberIds(tx: Tx, orgId: number, plan: Plan): Promise<number[] | null> {
@@ -112,34 +134,45 @@ async function findMemberIds(tx: Tx, orgId: number, plan: Plan): Promise<number[
 
 /**
  * What to read for some spans, from the coarsest rows that fit. Throws Failure `unsupported_granularity` when a span
- * cuts an hour whose quarters are no longer kept.
+ * needs quarters of an hour that are no longer kept.
  */
-export async function askOf(reading: Reading, spans: readonly Span[], dimension = reading.plan.dimension): Promise<RollupAsk> {
+export async function askOf(
+  reading: Reading,
+  spans: readonly Span[],
+  dimension = reading.plan.dimension,
+): Promise<RollupAsk> {
   const cover = spans.map(coverSpan);
-  const orgId = reading.org.id;
-  const hours = [...hoursCut(cover)].map((ms) => new Date(ms).toISOString());
-  if (hours.length > 0) {
-    const [uncut] = await listUncutHours(reading.tx.sql, { orgId, dimension }, hours);
-    if (uncut !== undefined) throw tooFine(reading.window, uncut.hour);
+  const { org, window, plan } = reading;
+  const days = listDaysCut(cover);
+  if (days.length > 0) {
+    // The ranking of orgs, too, reads through here: for all orgs together no org may lack a day.
+    const orgId = org.id === ALL_ORGS ? null : org.id;
+    const [purged] = await listPurgedDays(reading.tx.sql, { orgId, days });
+    if (purged !== undefined) throw tooFine(window, purged.day);
   }
-  const memberIds = dimension === reading.plan.dimension ? reading.memberIds : null;
-  return { orgId, dimension, pieces: arrangePieces(cover), memberIds, outcomes: reading.plan.outcomes };
+  const memberIds = dimension === plan.dimension ? reading.memberIds : null;
+  return {
+    orgId: org.id,
+    dimension,
+    pieces: arrangePieces(cover),
+    memberIds,
+    outcomes: plan.outcomes,
+  };
 }
 
-function hoursCut(cover: readonly (readonly Piece[])[]): Set<number> {
-  const hours = new Set<number>();
-  for (const piece of cover.flat()) {
-    if (piece.grain !== "15m") continue;
-    for (let hour = Math.floor(piece.startMs / HOUR_MS) * HOUR_MS; hour < piece.endMs; hour += HOUR_MS) hours.add(hour);
-  }
-  return hours;
+/** UTC days of which single quarters of an hour are needed. */
+function listDaysCut(cover: readonly (readonly Piece[])[]): string[] {
+  const days = new Set<number>();
+  for (const piece of cover.flat())
+    if (piece.grain === "15m") days.add(Math.floor(piece.startMs / DAY_MS));
+  return [...days].map((day) => new Date(day * DAY_MS).toISOString().slice(0, 10));
 }
 
 /** The honest answer to a question that the rows still kept cannot cut exactly. */
-export function tooFine(window: Window, hour: Date): Failure {
+function tooFine({ timeZone }: Window, day: string): Failure {
   const message =
-    `usage by the quarter of an hour is no longer kept for ${hour.toISOString()}; ask with bounds on whole hours, a ` +
-    `time zone that is whole hours from UTC (${window.timeZone} may not be), and a granularity of an hour or more`;
+    `usage by the quarter of an hour is no longer kept for ${day}: ask for whole hours (granularity hour or coarser, ` +
+    `bounds on the hour) in a time zone that is whole hours from UTC, which ${timeZone} is not always, or from a later day`;
   return new Failure("unsupported_granularity", message, {
     details: [{ pointer: "/query/granularity", code: "unsupported_granularity", message }],
   });
@@ -164,12 +197,20 @@ export function orderKeys(keys: RollupKeys, found: Iterable<number>): number[] {
 }
 
 /** Names groups: the function gives what identifies the group of a key. */
-export async function nameGroups(reading: Reading, keys: readonly number[]): Promise<(key: number) => GroupKey> {
+export async function nameGroups(
+  reading: Reading,
+  keys: readonly number[],
+): Promise<(key: number) => GroupKey> {
   const { grouping } = reading.plan;
   if (grouping === "status") return (key) => ({ ...describeOutcome(key), isOther: false });
-  const words = await listWords(reading.tx.sql, keys.filter((key) => key > 0));
+  const words = await listWords(
+    reading.tx.sql,
+    keys.filter((key) => key > 0),
+  );
   const byId = new Map(words.map((word) => [word.id, word.value]));
-  const field = ({ model: "modelId", client: "clientId", actor: "actorId" } as const)[grouping ?? "model"];
+  const field = ({ model: "modelId", client: "clientId", actor: "actorId" } as const)[
+    grouping ?? "model"
+  ];
   return (key) => ({
     [field]: key === MEMBER_OTHER ? OTHER_WORD : (byId.get(key) ?? null),
     isOther: key === MEMBER_OTHER,
@@ -189,9 +230,13 @@ export async function frameOf(
 ): Promise<{ window: WindowAnswer; freshness: Freshness; reconciliation: Reconciliation }> {
   const { start, end } = bucketOf(reading, reading.window);
   return {
-    window: { start, end, timeZone: reading.window.timeZone, granularity: reading.window.granularity },
+    window: {
+      start,
+      end,
+      timeZone: reading.window.timeZone,
+      granularity: reading.window.granularity,
+    },
     freshness: await readFreshness(reading.tx, reading.org.id, reading.progress),
     reconciliation: await readReconciliation(reading.tx, reading.org.id, reading.window),
   };
 }
-

@@ -2,10 +2,27 @@ import { Failure, FIRST_ERROR_OUTCOME, LatencySketch } from "#contract";
 import type { Clock } from "#kernel";
 import { type Database, listTopErrorCodes, NO_KEYS, type RollupKeys } from "#store";
 import type { ErrorCodeCount, ReliabilityAnswer, ReliabilityGroup } from "./answers.ts";
-import { callMeasuresOf, type CallTally, createCallTally, latencyOf, readCalls, readSketches, totalCallsOf } from "./calls.ts";
+import {
+  callMeasuresOf,
+  type CallTally,
+  createCallTally,
+  latencyOf,
+  readCalls,
+  readSketches,
+  totalCallsOf,
+} from "./calls.ts";
 import { consumerOf, describeOutcome, planOf } from "./plan.ts";
 import { ERROR_CLASSES, type ReliabilityQuestion } from "./questions.ts";
-import { askOf, bucketOf, chooseKeys, frameOf, nameGroups, orderKeys, type Reading, withReading } from "./reading.ts";
+import {
+  askOf,
+  bucketOf,
+  chooseKeys,
+  frameOf,
+  nameGroups,
+  orderKeys,
+  type Reading,
+  withReading,
+} from "./reading.ts";
 
 const PERCENTILES_DEFAULT = [50, 90, 95, 99] as const;
 const PERCENTILES_MAX = 10;
@@ -43,7 +60,8 @@ export async function getReliability(
 
 function checkPercentiles(asked: readonly number[] | undefined): readonly number[] {
   if (asked === undefined || asked.length === 0) return PERCENTILES_DEFAULT;
-  const isGood = asked.length <= PERCENTILES_MAX && asked.every((one) => one >= 0.001 && one <= 100);
+  const isGood =
+    asked.length <= PERCENTILES_MAX && asked.every((one) => one >= 0.001 && one <= 100);
   if (isGood) return [...new Set(asked)].toSorted((a, b) => a - b);
   const message = `must be at most ${PERCENTILES_MAX} numbers from 0.001 to 100`;
   throw new Failure("invalid_request", `percentile: ${message}`, {
@@ -56,7 +74,8 @@ async function readSeries(reading: Reading, percentiles: readonly number[]) {
   const { window, plan } = reading;
   const isOrgEnough = plan.words === null && consumerOf(plan.dimension) === "usage";
   const ask = await askOf(reading, window.buckets, isOrgEnough ? "org" : plan.dimension);
-  const tallies = (await readCalls(reading, { ask, spans: window.buckets, keys: NO_KEYS })).get(0) ?? [];
+  const tallies =
+    (await readCalls(reading, { ask, spans: window.buckets, keys: NO_KEYS })).get(0) ?? [];
   const sketches = await readSketches(reading, {
     ask,
     keys: { ...NO_KEYS, withOthers: true },
@@ -67,30 +86,49 @@ async function readSeries(reading: Reading, percentiles: readonly number[]) {
   for (const part of sketches.values()) sketch.merge(part);
   const series = window.buckets.map((bucket, i) => {
     const calls = tallies[i] ?? createCallTally();
-    return { ...bucketOf(reading, bucket), ...callMeasuresOf(calls), latency: latencyOf(calls, sketches.get(i), percentiles) };
+    return {
+      ...bucketOf(reading, bucket),
+      ...callMeasuresOf(calls),
+      latency: latencyOf(calls, sketches.get(i), percentiles),
+    };
   });
-  return { tally, series, totals: { ...callMeasuresOf(tally), latency: latencyOf(tally, sketch, percentiles) } };
+  return {
+    tally,
+    series,
+    totals: { ...callMeasuresOf(tally), latency: latencyOf(tally, sketch, percentiles) },
+  };
 }
 
-async function readGroups(reading: Reading, percentiles: readonly number[]): Promise<ReliabilityGroup[]> {
+async function readGroups(
+  reading: Reading,
+  percentiles: readonly number[],
+): Promise<ReliabilityGroup[]> {
   const keys: RollupKeys = await chooseKeys(reading, reading.window);
   const ask = await askOf(reading, [reading.window]);
   const byKey = await readCalls(reading, { ask, spans: [reading.window], keys });
   // An org may have a hundred thousand clients: the sketches of those not shown would be read for one row.
   const withOthers = keys.by !== "member" || reading.plan.dimension === "model";
-  const sketches = await readSketches(reading, { ask, keys: { ...keys, withOthers }, groupOf: (row) => row.key });
+  const sketches = await readSketches(reading, {
+    ask,
+    keys: { ...keys, withOthers },
+    groupOf: (row) => row.key,
+  });
   const ordered = orderKeys(keys, byKey.keys());
   const name = await nameGroups(reading, ordered);
   return ordered.map((key) => {
     const calls = totalCallsOf(byKey.get(key) ?? []);
     const group = name(key);
-    const latency = group.isOther && !withOthers ? null : latencyOf(calls, sketches.get(key), percentiles);
+    const latency =
+      group.isOther && !withOthers ? null : latencyOf(calls, sketches.get(key), percentiles);
     return { ...group, ...callMeasuresOf(calls), latency };
   });
 }
 
 /** Codes are kept per model only. What is not among the most frequent is one row per class, so that each adds up. */
-async function readErrorCodes(reading: Reading, total: CallTally): Promise<ErrorCodeCount[] | null> {
+async function readErrorCodes(
+  reading: Reading,
+  total: CallTally,
+): Promise<ErrorCodeCount[] | null> {
   const { window, plan, memberIds } = reading;
   if (plan.dimension !== "org" && plan.dimension !== "model") return null;
   const outcomes = plan.outcomes?.filter((outcome) => outcome >= FIRST_ERROR_OUTCOME) ?? null;
@@ -110,5 +148,13 @@ async function readErrorCodes(reading: Reading, total: CallTally): Promise<Error
     return [{ errorClass, code: row.code, requests: row.requests, isOther: false }];
   });
   const rest = ERROR_CLASSES.filter((errorClass) => left[errorClass] > 0);
-  return [...codes, ...rest.map((errorClass) => ({ errorClass, code: null, requests: left[errorClass], isOther: true }))];
+  return [
+    ...codes,
+    ...rest.map((errorClass) => ({
+      errorClass,
+      code: null,
+      requests: left[errorClass],
+      isOther: true,
+    })),
+  ];
 }

@@ -10,7 +10,15 @@ import type { Filters, Grouping, UsageQuestion } from "./questions.ts";
 const FROM = new Date("2026-09-20T00:00:00Z");
 const TO = new Date("2026-11-20T00:00:00Z");
 const clock = fixedClock(TO.toISOString());
-const ZONES = ["UTC", "Asia/Kathmandu", "Asia/Kolkata", "America/St_Johns", "Australia/Lord_Howe", "Europe/Berlin", "Pacific/Chatham"];
+const ZONES = [
+  "UTC",
+  "Asia/Kathmandu",
+  "Asia/Kolkata",
+  "America/St_Johns",
+  "Australia/Lord_Howe",
+  "Europe/Berlin",
+  "Pacific/Chatham",
+];
 
 let db: TestDatabase;
 before(async () => {
@@ -29,23 +37,48 @@ const windows = fc
   })
   .map(({ timeZone, granularity, from, length }) => {
     const at = (quarters: number) => new Date(FROM.getTime() + quarters * 900_000).toISOString();
-    return { timeZone, granularity, start: at(from), end: at(from + (granularity === "15m" ? Math.min(length, 500) : length)) };
+    return {
+      timeZone,
+      granularity,
+      start: at(from),
+      end: at(from + (granularity === "15m" ? Math.min(length, 500) : length)),
+    };
   });
 
 const outcomes = {
   statuses: fc.option(fc.subarray(["success", "cancelled", "error"] as const), { nil: undefined }),
-  errorClasses: fc.option(fc.subarray(["client", "upstream", "internal"] as const), { nil: undefined }),
+  errorClasses: fc.option(fc.subarray(["client", "upstream", "internal"] as const), {
+    nil: undefined,
+  }),
 };
 /** Filters and a grouping that belong to one dimension. */
 const shapes = fc.oneof(
-  fc.record({ ...outcomes, modelIds: fc.option(fc.subarray(["model-0", "model-3", "never"]), { nil: undefined }), groupBy: fc.constantFrom<Grouping | undefined>("model", "status", undefined) }),
-  fc.record({ ...outcomes, clientIds: fc.option(fc.subarray(["web", "(app)", "(none)"]), { nil: undefined }), groupBy: fc.constantFrom<Grouping | undefined>("client", "status") }),
-  fc.record({ ...outcomes, actorIds: fc.option(fc.subarray(["actor-1", "actor-6", "(none)"]), { nil: undefined }), groupBy: fc.constantFrom<Grouping | undefined>("actor", "status") }),
+  fc.record({
+    ...outcomes,
+    modelIds: fc.option(fc.subarray(["model-0", "model-3", "never"]), { nil: undefined }),
+    groupBy: fc.constantFrom<Grouping | undefined>("model", "status", undefined),
+  }),
+  fc.record({
+    ...outcomes,
+    clientIds: fc.option(fc.subarray(["web", "(app)", "(none)"]), { nil: undefined }),
+    groupBy: fc.constantFrom<Grouping | undefined>("client", "status"),
+  }),
+  fc.record({
+    ...outcomes,
+    actorIds: fc.option(fc.subarray(["actor-1", "actor-6", "(none)"]), { nil: undefined }),
+    groupBy: fc.constantFrom<Grouping | undefined>("actor", "status"),
+  }),
 );
 
 /** The same question in plain SQL over the events themselves. */
-async function countPlainly(org: string | null, ask: Filters & { start: string; end: string }): Promise<Measures> {
-  const wanted = (list: readonly string[] | undefined) => (list === undefined || list.length === 0 ? null : list.map((word) => (word === "(none)" ? "" : word)));
+async function countPlainly(
+  org: string | null,
+  ask: Filters & { start: string; end: string },
+): Promise<Measures> {
+  const wanted = (list: readonly string[] | undefined) =>
+    list === undefined || list.length === 0
+      ? null
+      : list.map((word) => (word === "(none)" ? "" : word));
   const names = ["success", "cancelled", "client", "capacity", "upstream", "policy", "internal"];
   const [row] = await db.database.sql<Record<string, string>>`
     with chosen as (
@@ -84,7 +117,10 @@ async function countPlainly(org: string | null, ask: Filters & { start: string; 
     reasoningTokens: n(t6),
     totalTokens: n(total),
     cost: { amount: formatNano(BigInt(usd ?? 0)), currency: "USD" },
-    otherCosts: eur === null || eur === undefined || eur === "0" ? [] : [{ amount: formatNano(BigInt(eur)), currency: "EUR" }],
+    otherCosts:
+      eur === null || eur === undefined || eur === "0"
+        ? []
+        : [{ amount: formatNano(BigInt(eur)), currency: "EUR" }],
     pricedShare: {
       requests: requests === "0" ? null : n(priced ?? "0"),
       tokens: total === "0" ? null : n(pricedTokens ?? "0"),
@@ -92,29 +128,66 @@ async function countPlainly(org: string | null, ask: Filters & { start: string; 
   };
 }
 
-const COUNTS = ["requests", "errors", "inputTokens", "cacheReadTokens", "cacheWrite5mTokens", "cacheWrite1hTokens", "outputTokens", "reasoningTokens", "totalTokens"] as const;
+const COUNTS = [
+  "requests",
+  "errors",
+  "inputTokens",
+  "cacheReadTokens",
+  "cacheWrite5mTokens",
+  "cacheWrite1hTokens",
+  "outputTokens",
+  "reasoningTokens",
+  "totalTokens",
+] as const;
 
 const nano = (amount: string) => parseNano(amount)?.nano ?? 0n;
 
 function assertAddsUp(parts: readonly Measures[], whole: Measures): void {
-  for (const count of COUNTS) assert.equal(parts.reduce((sum, part) => sum + part[count], 0), whole[count], count);
-  assert.equal(parts.reduce((sum, part) => sum + nano(part.cost.amount), 0n), nano(whole.cost.amount));
-  const euros = (one: Measures) => nano(one.otherCosts.find((cost) => cost.currency === "EUR")?.amount ?? "0");
-  assert.equal(parts.reduce((sum, part) => sum + euros(part), 0n), euros(whole));
+  for (const count of COUNTS)
+    assert.equal(
+      parts.reduce((sum, part) => sum + part[count], 0),
+      whole[count],
+      count,
+    );
+  assert.equal(
+    parts.reduce((sum, part) => sum + nano(part.cost.amount), 0n),
+    nano(whole.cost.amount),
+  );
+  const euros = (one: Measures) =>
+    nano(one.otherCosts.find((cost) => cost.currency === "EUR")?.amount ?? "0");
+  assert.equal(
+    parts.reduce((sum, part) => sum + euros(part), 0n),
+    euros(whole),
+  );
 }
 
 test("totals equal plain SQL over the events, and groups, series and totals add up, for any zone, window, filter and grouping", async () => {
   await fc.assert(
-    fc.asyncProperty(windows, shapes, fc.integer({ min: 1, max: 8 }), async (window, shape, limit) => {
-      const answer = await getUsage(db.database, clock, { orgId: "acme", ...window, ...shape, limit });
-      assert.deepEqual(answer.totals, await countPlainly("acme", { ...window, ...shape }));
-      assertAddsUp(answer.series, answer.totals);
-      if (answer.groups === undefined) return;
-      assertAddsUp(answer.groups, answer.totals);
-      assert.ok(answer.groups.filter((group) => !group.isOther).length <= (shape.groupBy === "status" ? 7 : limit));
-      for (const group of answer.groups) assertAddsUp(group.series, group);
-      answer.series.forEach((bucket, i) => assertAddsUp(answer.groups?.flatMap((group) => group.series[i] ?? []) ?? [], bucket));
-    }),
+    fc.asyncProperty(
+      windows,
+      shapes,
+      fc.integer({ min: 1, max: 8 }),
+      async (window, shape, limit) => {
+        const answer = await getUsage(db.database, clock, {
+          orgId: "acme",
+          ...window,
+          ...shape,
+          limit,
+        });
+        assert.deepEqual(answer.totals, await countPlainly("acme", { ...window, ...shape }));
+        assertAddsUp(answer.series, answer.totals);
+        if (answer.groups === undefined) return;
+        assertAddsUp(answer.groups, answer.totals);
+        assert.ok(
+          answer.groups.filter((group) => !group.isOther).length <=
+            (shape.groupBy === "status" ? 7 : limit),
+        );
+        for (const group of answer.groups) assertAddsUp(group.series, group);
+        answer.series.forEach((bucket, i) =>
+          assertAddsUp(answer.groups?.flatMap((group) => group.series[i] ?? []) ?? [], bucket),
+        );
+      },
+    ),
     { numRuns: 60 },
   );
 });
@@ -129,7 +202,10 @@ test("each bucket holds what plain SQL finds between its bounds", async () => {
                with ordinality as b (starts, ends, no)
           left join sample_event e on e.org = 'acme' and e.at >= b.starts and e.at < b.ends
          group by b.no order by b.no`;
-      assert.deepEqual(series.map((bucket) => bucket.requests), rows.map((row) => row.requests));
+      assert.deepEqual(
+        series.map((bucket) => bucket.requests),
+        rows.map((row) => row.requests),
+      );
     }),
     { numRuns: 25 },
   );
@@ -140,7 +216,12 @@ test("all orgs together are the orgs added up, and the ranking of orgs adds up t
     fc.asyncProperty(windows, fc.record(outcomes), async (window, filters) => {
       const { granularity: _, ...span } = window;
       const plain = await countPlainly(null, { ...window, ...filters });
-      const system = await getSystemUsage(db.database, clock, { ...window, ...filters, groupBy: "model", limit: 3 });
+      const system = await getSystemUsage(db.database, clock, {
+        ...window,
+        ...filters,
+        groupBy: "model",
+        limit: 3,
+      });
       assert.deepEqual(system.totals, plain);
       assertAddsUp(system.groups ?? [], system.totals);
       const top = await getTopOrgs(db.database, clock, { ...span, ...filters, limit: 1 });
@@ -156,74 +237,150 @@ test("a breakdown adds up, its shares too, and its changes are against the perio
   for (const by of ["model", "client", "actor"] as const) {
     const answer = await getBreakdown(db.database, clock, { ...ask, by, limit: 2 });
     assert.equal(answer.groups.length, 3);
-    assert.deepEqual(answer.groups.map((group) => group.isOther), [false, false, true]);
+    assert.deepEqual(
+      answer.groups.map((group) => group.isOther),
+      [false, false, true],
+    );
     assertAddsUp(answer.groups, answer.totals);
     const shares = answer.groups.reduce((sum, group) => sum + (group.share.requests ?? 0), 0);
     assert.ok(Math.abs(shares - 1) < 0.000_01);
-    assert.deepEqual(answer.comparedWith?.previous, { start: "2026-10-22T00:00:00+05:45", end: "2026-11-01T00:00:00+05:45" });
+    assert.deepEqual(answer.comparedWith?.previous, {
+      start: "2026-10-22T00:00:00+05:45",
+      end: "2026-11-01T00:00:00+05:45",
+    });
     const [first] = answer.groups;
     assert.ok(first);
-    const filters = { modelIds: [first.modelId ?? "(none)"], clientIds: [first.clientId ?? "(none)"], actorIds: [first.actorId ?? "(none)"] };
+    const filters = {
+      modelIds: [first.modelId ?? "(none)"],
+      clientIds: [first.clientId ?? "(none)"],
+      actorIds: [first.actorId ?? "(none)"],
+    };
     const only = { [`${by}Ids`]: filters[`${by}Ids`] };
-    const past = await countPlainly("acme", { start: "2026-10-22T00:00:00+05:45", end: "2026-11-01T00:00:00+05:45", ...only });
-    assert.equal(first.change?.requests, Math.round(((first.requests - past.requests) / past.requests) * 1e6) / 1e6);
+    const past = await countPlainly("acme", {
+      start: "2026-10-22T00:00:00+05:45",
+      end: "2026-11-01T00:00:00+05:45",
+      ...only,
+    });
+    assert.equal(
+      first.change?.requests,
+      Math.round(((first.requests - past.requests) / past.requests) * 1e6) / 1e6,
+    );
   }
 });
 
 test("a running window is compared with the same elapsed part of the one before", async () => {
   const now = new Date("2026-11-10T11:07:00Z");
-  const question: UsageQuestion = { start: "2026-11-01", end: "2026-12-01", timeZone: "UTC", compare: "previous" };
-  const { comparison } = await getUsage(db.database, fixedClock(now.toISOString()), { orgId: "acme", ...question });
+  const question: UsageQuestion = {
+    start: "2026-11-01",
+    end: "2026-12-01",
+    timeZone: "UTC",
+    compare: "previous",
+  };
+  const { comparison } = await getUsage(db.database, fixedClock(now.toISOString()), {
+    orgId: "acme",
+    ...question,
+  });
   const current = { start: "2026-11-01T00:00:00Z", end: "2026-11-10T11:00:00Z" };
   const previous = { start: "2026-10-01T00:00:00Z", end: "2026-10-10T11:00:00Z" };
-  assert.deepEqual(comparison?.current, { ...current, totals: await countPlainly("acme", current) });
-  assert.deepEqual(comparison?.previous, { ...previous, totals: await countPlainly("acme", previous) });
+  assert.deepEqual(comparison?.current, {
+    ...current,
+    totals: await countPlainly("acme", current),
+  });
+  assert.deepEqual(comparison?.previous, {
+    ...previous,
+    totals: await countPlainly("acme", previous),
+  });
 });
 
 test("percentiles are within 1 % of the exact ones, for buckets, totals and groups", async () => {
   await fc.assert(
-    fc.asyncProperty(windows, fc.constantFrom<Grouping>("model", "client", "actor", "status"), async (window, groupBy) => {
-      const answer = await getReliability(db.database, clock, { orgId: "acme", ...window, groupBy, limit: 8, percentiles: [50, 90, 95, 99, 99.9] });
-      const exactOf = async (span: { start: string; end: string }, filter: { by?: Grouping; word?: string | null }) => {
-        const [row] = await db.database.sql<{ count: number; p: number[] | null }>`
+    fc.asyncProperty(
+      windows,
+      fc.constantFrom<Grouping>("model", "client", "actor", "status"),
+      async (window, groupBy) => {
+        const answer = await getReliability(db.database, clock, {
+          orgId: "acme",
+          ...window,
+          groupBy,
+          limit: 8,
+          percentiles: [50, 90, 95, 99, 99.9],
+        });
+        const exactOf = async (
+          span: { start: string; end: string },
+          filter: { by?: Grouping; word?: string | null },
+        ) => {
+          const [row] = await db.database.sql<{ count: number; p: number[] | null }>`
           select count("latencyMs")::int4 as count,
                  percentile_disc(array[0.5, 0.9, 0.95, 0.99, 0.999]) within group (order by "latencyMs") as p
             from sample_event
            where org = 'acme' and at >= ${span.start} and at < ${span.end}
              and case ${filter.by ?? ""} when 'model' then model when 'client' then client when 'actor' then actor else '' end = ${filter.word ?? ""}`;
-        return row;
-      };
-      const check = (latency: { count: number; percentilesMs: Record<string, number | null> } | null, exact: { count: number; p: number[] | null } | undefined) => {
-        assert.equal(latency?.count, exact?.count);
-        ["p50", "p90", "p95", "p99", "p99.9"].forEach((name, i) => {
-          const value = exact?.p?.[i];
-          const answered = latency?.percentilesMs[name];
-          if (value === undefined || value === null) assert.equal(answered, null);
-          else assert.ok(Math.abs((answered ?? -1) - value) * 100 <= value, `${name} ${answered} ${value}`);
-        });
-      };
-      check(answer.totals.latency, await exactOf(window, {}));
-      for (const bucket of answer.series.slice(0, 3)) check(bucket.latency, await exactOf(bucket, {}));
-      if (groupBy === "status") return;
-      for (const group of answer.groups ?? []) {
-        check(group.latency, await exactOf(window, { by: groupBy, word: group.modelId ?? group.clientId ?? group.actorId ?? "" }));
-      }
-    }),
+          return row;
+        };
+        const check = (
+          latency: { count: number; percentilesMs: Record<string, number | null> } | null,
+          exact: { count: number; p: number[] | null } | undefined,
+        ) => {
+          assert.equal(latency?.count, exact?.count);
+          ["p50", "p90", "p95", "p99", "p99.9"].forEach((name, i) => {
+            const value = exact?.p?.[i];
+            const answered = latency?.percentilesMs[name];
+            if (value === undefined || value === null) assert.equal(answered, null);
+            else
+              assert.ok(
+                Math.abs((answered ?? -1) - value) * 100 <= value,
+                `${name} ${answered} ${value}`,
+              );
+          });
+        };
+        check(answer.totals.latency, await exactOf(window, {}));
+        for (const bucket of answer.series.slice(0, 3))
+          check(bucket.latency, await exactOf(bucket, {}));
+        if (groupBy === "status") return;
+        for (const group of answer.groups ?? []) {
+          check(
+            group.latency,
+            await exactOf(window, {
+              by: groupBy,
+              word: group.modelId ?? group.clientId ?? group.actorId ?? "",
+            }),
+          );
+        }
+      },
+    ),
     { numRuns: 25 },
   );
 });
 
 test("errors by class and by code add up to the errors, in buckets, groups and totals", async () => {
-  const ask = { orgId: "acme", start: "2026-10-01", end: "2026-11-15", timeZone: "America/St_Johns", groupBy: "model" } as const;
+  const ask = {
+    orgId: "acme",
+    start: "2026-10-01",
+    end: "2026-11-15",
+    timeZone: "America/St_Johns",
+    groupBy: "model",
+  } as const;
   const answer = await getReliability(db.database, clock, ask);
-  const plain = await countPlainly("acme", { start: "2026-10-01T00:00:00-02:30", end: "2026-11-15T00:00:00-03:30" });
+  const plain = await countPlainly("acme", {
+    start: "2026-10-01T00:00:00-02:30",
+    end: "2026-11-15T00:00:00-03:30",
+  });
   assert.equal(answer.totals.errors, plain.errors);
   assert.equal(answer.totals.requests, plain.requests);
   assert.equal(answer.totals.errorRate, Math.round((plain.errors / plain.requests) * 1e6) / 1e6);
   for (const one of [answer.totals, ...answer.series, ...(answer.groups ?? [])]) {
-    assert.equal(Object.values(one.errorsByClass).reduce((a, b) => a + b, 0), one.errors);
+    assert.equal(
+      Object.values(one.errorsByClass).reduce((a, b) => a + b, 0),
+      one.errors,
+    );
   }
-  assert.equal(answer.errorsByCode?.reduce((sum, code) => sum + code.requests, 0), plain.errors);
+  assert.equal(
+    answer.errorsByCode?.reduce((sum, code) => sum + code.requests, 0),
+    plain.errors,
+  );
   assert.ok(answer.errorsByCode?.some((code) => code.code === null && !code.isOther));
-  assert.equal((await getReliability(db.database, clock, { ...ask, groupBy: "client" })).errorsByCode, null);
+  assert.equal(
+    (await getReliability(db.database, clock, { ...ask, groupBy: "client" })).errorsByCode,
+    null,
+  );
 });

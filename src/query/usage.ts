@@ -5,7 +5,17 @@ import type { Comparison, SystemUsageAnswer, UsageAnswer, UsageGroup } from "./a
 import { addSums, changeOf, createTally, measuresOf, type Tally, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
 import { SERIES_POINTS_MAX, type SystemUsageQuestion, type UsageQuestion } from "./questions.ts";
-import { askOf, bucketOf, chooseKeys, EVERY_ORG, frameOf, nameGroups, orderKeys, type Reading, withReading } from "./reading.ts";
+import {
+  askOf,
+  bucketOf,
+  chooseKeys,
+  EVERY_ORG,
+  frameOf,
+  nameGroups,
+  orderKeys,
+  type Reading,
+  withReading,
+} from "./reading.ts";
 import { refuseTooManyPoints } from "./points.ts";
 
 /**
@@ -19,7 +29,9 @@ export async function getUsage(
   question: UsageQuestion & { orgId: string },
 ): Promise<UsageAnswer> {
   const plan = planOf(question, "org");
-  const answer = await withReading({ database, clock }, { ...question, plan }, (reading) => answerUsage(reading, question));
+  const answer = await withReading({ database, clock }, { ...question, plan }, (reading) =>
+    answerUsage(reading, question),
+  );
   return { orgId: question.orgId, ...answer };
 }
 
@@ -31,27 +43,39 @@ export async function getSystemUsage(
 ): Promise<SystemUsageAnswer> {
   const plan = planOf(question, "system");
   const ask = { ...question, orgId: EVERY_ORG, plan };
-  const answer = await withReading({ database, clock }, ask, (reading) => answerUsage(reading, question));
+  const answer = await withReading({ database, clock }, ask, (reading) =>
+    answerUsage(reading, question),
+  );
   return { orgId: null, ...answer };
 }
 
-async function answerUsage(reading: Reading, question: Pick<UsageQuestion, "compare">): Promise<Omit<UsageAnswer, "orgId">> {
+async function answerUsage(
+  reading: Reading,
+  question: Pick<UsageQuestion, "compare">,
+): Promise<Omit<UsageAnswer, "orgId">> {
   const { window, org } = reading;
   refuseTooManyPoints(reading, SERIES_POINTS_MAX);
   const keys = await chooseKeys(reading, window);
   const byKey = await readTallies(reading, window.buckets, keys);
   const buckets = window.buckets.map((bucket) => bucketOf(reading, bucket));
   const seriesOf = (tallies: readonly Tally[]) =>
-    buckets.map((bucket, i) => ({ ...bucket, ...measuresOf(tallies[i] ?? createTally(), org.currency) }));
+    buckets.map((bucket, i) => ({
+      ...bucket,
+      ...measuresOf(tallies[i] ?? createTally(), org.currency),
+    }));
   // Series and totals are the groups added up, so that no rounding and no late fold can come between them.
-  const perBucket = window.buckets.map((_, i) => totalOf([...byKey.values()].flatMap((tallies) => tallies[i] ?? [])));
+  const perBucket = window.buckets.map((_, i) =>
+    totalOf([...byKey.values()].flatMap((tallies) => tallies[i] ?? [])),
+  );
   const total = totalOf(perBucket);
   const frame = await frameOf(reading);
   return {
     window: frame.window,
     totals: measuresOf(total, org.currency),
     series: seriesOf(perBucket),
-    ...(reading.plan.grouping === null ? {} : { groups: await listGroups(reading, { keys, byKey, seriesOf }) }),
+    ...(reading.plan.grouping === null
+      ? {}
+      : { groups: await listGroups(reading, { keys, byKey, seriesOf }) }),
     ...(question.compare === undefined ? {} : { comparison: await compare(reading, total) }),
     freshness: frame.freshness,
     reconciliation: frame.reconciliation,
@@ -70,12 +94,20 @@ async function listGroups(
   const name = await nameGroups(reading, ordered);
   return ordered.map((key) => {
     const tallies = read.byKey.get(key) ?? [];
-    return { ...name(key), ...measuresOf(totalOf(tallies), reading.org.currency), series: read.seriesOf(tallies) };
+    return {
+      ...name(key),
+      ...measuresOf(totalOf(tallies), reading.org.currency),
+      series: read.seriesOf(tallies),
+    };
   });
 }
 
 /** Usage per key, one tally a span. Keys without any usage are left out. */
-export async function readTallies(reading: Reading, spans: readonly Span[], keys: RollupKeys): Promise<Map<number, Tally[]>> {
+export async function readTallies(
+  reading: Reading,
+  spans: readonly Span[],
+  keys: RollupKeys,
+): Promise<Map<number, Tally[]>> {
   const byKey = new Map<number, Tally[]>();
   for (const sums of await sumUsage(reading.tx.sql, await askOf(reading, spans), keys)) {
     let tallies = byKey.get(sums.key);
@@ -95,7 +127,9 @@ async function compare(reading: Reading, total: Tally): Promise<Comparison | nul
   const spans = elapsedOf(reading);
   if (spans === null) return null;
   const sumOf = async (span: Span): Promise<Tally> =>
-    span.startMs === span.endMs ? createTally() : totalOf([...(await readTallies(reading, [span], NO_KEYS)).values()].flat());
+    span.startMs === span.endMs
+      ? createTally()
+      : totalOf([...(await readTallies(reading, [span], NO_KEYS)).values()].flat());
   const isWhole = spans.current.endMs === reading.window.endMs;
   const current = isWhole ? total : await sumOf(spans.current);
   const previous = await sumOf(spans.previous);

@@ -2,10 +2,19 @@ import type { Consumer } from "#contract";
 import type { Sql } from "./database.ts";
 
 /** An org as answers speak of it. */
-export type OrgProfile = { id: number; externalId: string; name: string | null; timeZone: string; currency: string };
+export type OrgProfile = {
+  id: number;
+  externalId: string;
+  name: string | null;
+  timeZone: string;
+  currency: string;
+};
 
 /** An org by its external id, the pseudo-org of all orgs included. Index: org (external_id). */
-export const listOrgProfiles = (sql: Sql, externalIds: readonly string[]): Promise<OrgProfile[]> => sql<OrgProfile>`
+export const listOrgProfiles = (
+  sql: Sql,
+  externalIds: readonly string[],
+): Promise<OrgProfile[]> => sql<OrgProfile>`
   select id, external_id as "externalId", name, time_zone as "timeZone", currency
     from org
    where external_id = any(${externalIds}::text[])`;
@@ -14,7 +23,9 @@ export const listOrgProfiles = (sql: Sql, externalIds: readonly string[]): Promi
 export const listOrgLabels = (
   sql: Sql,
   ids: readonly number[],
-): Promise<Pick<OrgProfile, "id" | "externalId" | "name">[]> => sql<Pick<OrgProfile, "id" | "externalId" | "name">>`
+): Promise<Pick<OrgProfile, "id" | "externalId" | "name">[]> => sql<
+  Pick<OrgProfile, "id" | "externalId" | "name">
+>`
   select id, external_id as "externalId", name
     from org
    where id = any(${ids}::int4[])`;
@@ -31,7 +42,10 @@ export const listWordIds = (
      and value = any(${ask.values}::text[])`;
 
 /** Words by id. Index: dictionary's primary key. */
-export const listWords = (sql: Sql, ids: readonly number[]): Promise<{ id: number; value: string }[]> => sql<{
+export const listWords = (
+  sql: Sql,
+  ids: readonly number[],
+): Promise<{ id: number; value: string }[]> => sql<{
   id: number;
   value: string;
 }>`
@@ -40,9 +54,15 @@ export const listWords = (sql: Sql, ids: readonly number[]): Promise<{ id: numbe
    where id = any(${ids}::int4[])`;
 
 /** How far a consumer has come; null: nothing yet. The lag is by the database's clock. */
-export type ConsumerProgress = { consumer: Consumer; completeThrough: Date | null; lagSeconds: number | null };
+export type ConsumerProgress = {
+  consumer: Consumer;
+  completeThrough: Date | null;
+  lagSeconds: number | null;
+};
 
-export const listConsumerProgress = (sql: Sql): Promise<ConsumerProgress[]> => sql<ConsumerProgress>`
+export const listConsumerProgress = (
+  sql: Sql,
+): Promise<ConsumerProgress[]> => sql<ConsumerProgress>`
   select consumer,
          case when isfinite(complete_through) then complete_through end as "completeThrough",
          case when isfinite(complete_through)
@@ -51,10 +71,17 @@ export const listConsumerProgress = (sql: Sql): Promise<ConsumerProgress[]> => s
     from fold_state`;
 
 /** Newest instants seen; null when nothing was. */
-export type NewestInstants = { lastOccurredAt: Date | null; lastIngestedAt: Date | null; lastAggregatedAt: Date | null };
+export type NewestInstants = {
+  lastOccurredAt: Date | null;
+  lastIngestedAt: Date | null;
+  lastAggregatedAt: Date | null;
+};
 
 /** The newest of one org, over all its models. Index: freshness's primary key. One row. */
-export const listNewestOfOrg = (sql: Sql, orgId: number): Promise<NewestInstants[]> => sql<NewestInstants>`
+export const listNewestOfOrg = (
+  sql: Sql,
+  orgId: number,
+): Promise<NewestInstants[]> => sql<NewestInstants>`
   select max(last_occurred_at) as "lastOccurredAt",
          max(last_ingested_at) as "lastIngestedAt",
          max(last_aggregated_at) as "lastAggregatedAt"
@@ -69,10 +96,19 @@ export const listNewestOfAll = (sql: Sql): Promise<NewestInstants[]> => sql<Newe
     from source_freshness`;
 
 /** Newest instants of something with a name; null: it has none. */
-export type NamedInstants = { name: string | null; lastOccurredAt: Date; lastIngestedAt: Date; lastAggregatedAt: Date };
+export type NamedInstants = {
+  name: string | null;
+  lastOccurredAt: Date;
+  lastIngestedAt: Date;
+  lastAggregatedAt: Date;
+};
 
 /** Freshness per model of one org, the most recent first. Index: freshness's primary key. */
-export const listModelFreshness = (sql: Sql, orgId: number, limit: number): Promise<NamedInstants[]> => sql<NamedInstants>`
+export const listModelFreshness = (
+  sql: Sql,
+  orgId: number,
+  limit: number,
+): Promise<NamedInstants[]> => sql<NamedInstants>`
   select d.value as name,
          f.last_occurred_at as "lastOccurredAt",
          f.last_ingested_at as "lastIngestedAt",
@@ -102,7 +138,10 @@ export const listSourceFreshnessOfOrg = (
    limit ${ask.limit}`;
 
 /** Freshness of every source, the most recent first. */
-export const listSourceFreshness = (sql: Sql, limit: number): Promise<NamedInstants[]> => sql<NamedInstants>`
+export const listSourceFreshness = (
+  sql: Sql,
+  limit: number,
+): Promise<NamedInstants[]> => sql<NamedInstants>`
   select s.name,
          f.last_occurred_at as "lastOccurredAt",
          f.last_ingested_at as "lastIngestedAt",
@@ -113,7 +152,10 @@ export const listSourceFreshness = (sql: Sql, limit: number): Promise<NamedInsta
    limit ${limit}`;
 
 /** Freshness of every org, the longest silent first: those are the ones to look at. */
-export const listOrgFreshness = (sql: Sql, limit: number): Promise<NamedInstants[]> => sql<NamedInstants>`
+export const listOrgFreshness = (
+  sql: Sql,
+  limit: number,
+): Promise<NamedInstants[]> => sql<NamedInstants>`
   select o.external_id as name,
          max(f.last_occurred_at) as "lastOccurredAt",
          max(f.last_ingested_at) as "lastIngestedAt",
@@ -139,7 +181,10 @@ export type ReconciliationAsk = { orgId: number; start: Date; end: Date };
  * Checks of one org's hours that overlap a span and are closed: over, and everything of them counted. A check stands
  * when the hour has not changed since. Index: primary keys of ledger and reconciliation. One row. Reads only; repeatable.
  */
-export const listReconciliationOfOrg = (sql: Sql, ask: ReconciliationAsk): Promise<ReconciliationSums[]> => sql<ReconciliationSums>`
+export const listReconciliationOfOrg = (
+  sql: Sql,
+  ask: ReconciliationAsk,
+): Promise<ReconciliationSums[]> => sql<ReconciliationSums>`
   with counted as (
     select hour, max(updated_at) as updated_at
       from ledger

@@ -1,4 +1,11 @@
-import { type Dimension, FIRST_ERROR_OUTCOME, type Grain, MEMBER_OTHER, rollupTable, type Piece } from "#contract";
+import {
+  type Dimension,
+  FIRST_ERROR_OUTCOME,
+  type Grain,
+  MEMBER_OTHER,
+  rollupTable,
+  type Piece,
+} from "#contract";
 import { type Sql, table } from "./database.ts";
 
 /** Rows of one grain, as parallel arrays: the bucket each stretch belongs to, its start and its end. */
@@ -28,7 +35,11 @@ export const NO_KEYS: RollupKeys = { by: "none", shown: [] };
 /** Sorts pieces by grain for `RollupAsk`. */
 export function arrangePieces(buckets: readonly (readonly Piece[])[]): RollupAsk["pieces"] {
   const arrays = { quarters: emptyArrays(), hours: emptyArrays(), days: emptyArrays() };
-  const ofGrain = { "15m": arrays.quarters, hour: arrays.hours, day: arrays.days } as const satisfies Record<Grain, PieceArrays>;
+  const ofGrain = {
+    "15m": arrays.quarters,
+    hour: arrays.hours,
+    day: arrays.days,
+  } as const satisfies Record<Grain, PieceArrays>;
   buckets.forEach((pieces, bucket) => {
     for (const piece of pieces) {
       const array = ofGrain[piece.grain];
@@ -65,7 +76,11 @@ export type UsageSums = {
  * Usage per bucket, key and currency, in no order; buckets without rows are left out.
  * Index: the rollups' primary keys, one range a piece. Reads only; repeatable.
  */
-export const sumUsage = (sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<UsageSums[]> => sql<UsageSums>`
+export const sumUsage = (
+  sql: Sql,
+  ask: RollupAsk,
+  keys: RollupKeys,
+): Promise<UsageSums[]> => sql<UsageSums>`
   select r.no as "bucketNo",
          case ${keys.by}::text
            when 'outcome' then r.outcome::int4
@@ -89,31 +104,38 @@ export const sumUsage = (sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<Us
       from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select *
+             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
                from ${rollup(ask, "15m")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
      union all
     select p.no, r.*
       from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select *
+             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
                from ${rollup(ask, "hour")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
      union all
     select p.no, r.*
       from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select *
+             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
                from ${rollup(ask, "day")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
   ) r
-   where (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
-     and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
    group by 1, 2, 3`;
 
 /** Calls of one bucket and key: how they ended, and the latencies known of them. Errors per class in OUTCOMES' order. */
@@ -132,7 +154,11 @@ export type CallSums = {
 };
 
 /** As `sumUsage`, of how calls ended. */
-export const sumCalls = (sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<CallSums[]> => sql<CallSums>`
+export const sumCalls = (
+  sql: Sql,
+  ask: RollupAsk,
+  keys: RollupKeys,
+): Promise<CallSums[]> => sql<CallSums>`
   select r.no as "bucketNo",
          case ${keys.by}::text
            when 'outcome' then r.outcome::int4
@@ -156,6 +182,8 @@ export const sumCalls = (sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<Ca
              select member_id, outcome, requests, latency_count, latency_sum_ms
                from ${rollup(ask, "15m")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
      union all
     select p.no, r.*
@@ -165,6 +193,8 @@ export const sumCalls = (sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<Ca
              select member_id, outcome, requests, latency_count, latency_sum_ms
                from ${rollup(ask, "hour")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
      union all
     select p.no, r.*
@@ -174,10 +204,10 @@ export const sumCalls = (sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<Ca
              select member_id, outcome, requests, latency_count, latency_sum_ms
                from ${rollup(ask, "day")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
   ) r
-   where (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
-     and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
    group by 1, 2`;
 
 /** Latency sketches of one bucket and key, laid end to end, each after its length (4 bytes, big-endian). */
@@ -204,6 +234,8 @@ export const listSketches = (
              select member_id, outcome, latency_count, latency_sketch
                from ${rollup(ask, "15m")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
      union all
     select p.no, r.*
@@ -213,6 +245,8 @@ export const listSketches = (
              select member_id, outcome, latency_count, latency_sketch
                from ${rollup(ask, "hour")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
      union all
     select p.no, r.*
@@ -222,11 +256,11 @@ export const listSketches = (
              select member_id, outcome, latency_count, latency_sketch
                from ${rollup(ask, "day")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
   ) r
-   where (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
-     and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
-     and r.latency_count > 0
+   where r.latency_count > 0
      and (${keys.withOthers} or r.member_id = any(${keys.shown}::int4[]))
    group by 1, 2`;
 
@@ -245,32 +279,39 @@ export const listTopMembers = (
       from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select *
+             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
                from ${rollup(ask, "15m")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
      union all
     select p.no, r.*
       from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select *
+             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
                from ${rollup(ask, "hour")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
      union all
     select p.no, r.*
       from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select *
+             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
                from ${rollup(ask, "day")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
   ) r
-   where (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
-     and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
-     and r.member_id <> ${MEMBER_OTHER}
+   where r.member_id <> ${MEMBER_OTHER}
    group by r.member_id
    order by sum(case ${order.by}::text
                   when 'errors' then case when r.outcome >= ${FIRST_ERROR_OUTCOME} then r.requests else 0 end
@@ -283,107 +324,17 @@ export const listTopMembers = (
    limit ${order.limit}`;
 
 /**
- * The latest of some hours whose quarters do not add up to the hour itself, because quarters are kept for a shorter
- * time; none: every hour can be cut. Index: the rollups' primary keys. Reads only; repeatable.
+ * The latest of some UTC days (YYYY-MM-DD) whose 15-minute rows retention has deleted, for one org or (null) for any.
+ * Index: purged's primary key. Reads only; repeatable.
  */
-export const listUncutHours = (
+export const listPurgedDays = (
   sql: Sql,
-  ask: Pick<RollupAsk, "orgId" | "dimension">,
-  hours: readonly string[],
-): Promise<{ hour: Date }[]> => sql<{ hour: Date }>`
-  select h.hour
-    from unnest(${hours}::timestamptz[]) as h (hour)
-   where (select coalesce(sum(requests), 0)
-            from ${table(rollupTable(ask.dimension, "hour"))}
-           where org_id = ${ask.orgId} and bucket = h.hour)
-      <> (select coalesce(sum(requests), 0)
-            from ${table(rollupTable(ask.dimension, "15m"))}
-           where org_id = ${ask.orgId} and bucket >= h.hour and bucket < h.hour + interval '1 hour')
-   order by h.hour desc
+  ask: { orgId: number | null; days: readonly string[] },
+): Promise<{ day: string }[]> => sql<{ day: string }>`
+  select day::text as day
+    from purged
+   where what = '15m'
+     and day = any(${ask.days}::date[])
+     and (${ask.orgId}::int4 is null or org_id = ${ask.orgId})
+   order by 1 desc
    limit 1`;
-
-/** Failed requests of one outcome and code; `code` null: none was given. */
-export type ErrorCodeSums = { outcome: number; code: string | null; requests: number };
-
-/** The most frequent error codes of a span, largest first. Index: rollup_error_15m's primary key. Reads only; repeatable. */
-export const listTopErrorCodes = (
-  sql: Sql,
-  ask: {
-    orgId: number;
-    start: Date;
-    end: Date;
-    modelIds: readonly number[] | null;
-    outcomes: readonly number[] | null;
-    limit: number;
-  },
-): Promise<ErrorCodeSums[]> => sql<ErrorCodeSums>`
-  select c.outcome, d.value as code, c.requests
-    from (
-      select outcome, error_code_id, sum(requests)::int8 as requests
-        from rollup_error_15m
-       where org_id = ${ask.orgId}
-         and bucket >= ${ask.start}
-         and bucket < ${ask.end}
-         and (${ask.modelIds}::int4[] is null or model_id = any(${ask.modelIds}::int4[]))
-         and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-       group by outcome, error_code_id
-       order by 3 desc, 1, 2
-       limit ${ask.limit}
-    ) c
-    left join dictionary d on d.id = c.error_code_id
-   order by c.requests desc, c.outcome, d.value`;
-
-/** What one org used; `costNano` as in UsageSums. */
-export type OrgUsageSums = Omit<UsageSums, "bucketNo" | "key"> & { orgId: number };
-
-/**
- * Usage per org and currency over one span, every org but the pseudo-org of all. Index: the rollups' primary keys,
- * one range per org and piece. Reads only; repeatable.
- */
-export const sumUsageByOrg = (sql: Sql, ask: Pick<RollupAsk, "pieces" | "outcomes">): Promise<OrgUsageSums[]> => sql<OrgUsageSums>`
-  select r.org_id as "orgId",
-         r.currency,
-         sum(r.requests)::int8 as requests,
-         coalesce(sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0)::int8 as errors,
-         sum(r.input_tokens)::int8 as "inputTokens",
-         sum(r.cache_read_tokens)::int8 as "cacheReadTokens",
-         sum(r.cache_write_5m_tokens)::int8 as "cacheWrite5mTokens",
-         sum(r.cache_write_1h_tokens)::int8 as "cacheWrite1hTokens",
-         sum(r.output_tokens)::int8 as "outputTokens",
-         sum(r.reasoning_tokens)::int8 as "reasoningTokens",
-         sum(r.priced_requests)::int8 as "pricedRequests",
-         sum(r.priced_tokens)::int8 as "pricedTokens",
-         sum(r.cost_nano)::text as "costNano"
-    from (
-    select r.*
-      from unnest(${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[]) as p (starts, ends)
-     cross join org o
-     cross join lateral (
-             select *
-               from rollup_org_15m
-              where org_id = o.id and bucket >= p.starts and bucket < p.ends
-             offset 0) r
-     where o.id > 0
-     union all
-    select r.*
-      from unnest(${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[]) as p (starts, ends)
-     cross join org o
-     cross join lateral (
-             select *
-               from rollup_org_hour
-              where org_id = o.id and bucket >= p.starts and bucket < p.ends
-             offset 0) r
-     where o.id > 0
-     union all
-    select r.*
-      from unnest(${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[]) as p (starts, ends)
-     cross join org o
-     cross join lateral (
-             select *
-               from rollup_org_day
-              where org_id = o.id and bucket >= p.starts and bucket < p.ends
-             offset 0) r
-     where o.id > 0
-  ) r
-   where (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
-   group by 1, 2`;

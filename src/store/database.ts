@@ -97,6 +97,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const api = new pg.Pool({
     ...common,
     max: options.apiConnectionsMax,
+    // The server's own limit comes first; this one frees a connection whose server is no longer heard from.
+    query_timeout: options.apiStatementMsMax + 500,
     options: `${planner} -c role=tallystick_api`,
   });
   for (const pool of [owner, api]) pool.on("error", options.onIdleError);

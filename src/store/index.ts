@@ -18,3 +18,6 @@ export * from "./answer-context.ts";
 export * from "./schema-health.ts";
 export * from "./verify.ts";
 export * from "./verify-keys.ts";
+export * from "./reconciliation.ts";
+export * from "./answer-rankings.ts";
+export * from "./retention.ts";

@@ -4,7 +4,13 @@ import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { hasDebianPostgres, SERVER_KINDS, temporaryFolder, testDatabase, type TestDatabase } from "#harness";
+import {
+  hasDebianPostgres,
+  SERVER_KINDS,
+  temporaryFolder,
+  testDatabase,
+  type TestDatabase,
+} from "#harness";
 import { createLogger, neverCrash, OperatorError, silentLogger } from "#kernel";
 import { explainSchemaVersion, getSchemaVersion, migrate } from "#store";
 
@@ -14,15 +20,21 @@ const quiet = { logger: silentLogger, crash: neverCrash };
 /** A folder of three migrations, each of which would fail or double if it ran twice. */
 async function threeSteps() {
   const folder = await temporaryFolder();
-  const write = (name: string, text: string) => writeFile(join(folder.path, name), `-- Up Migration\n${text}`);
-  await write("0001_first.sql", "create table step (no int primary key); insert into step values (1);");
+  const write = (name: string, text: string) =>
+    writeFile(join(folder.path, name), `-- Up Migration\n${text}`);
+  await write(
+    "0001_first.sql",
+    "create table step (no int primary key); insert into step values (1);",
+  );
   await write("0002_second.sql", "select pg_sleep(0.2); insert into step values (2);");
   await write("0003_third.sql", "insert into step values (3);");
   return { ...folder, write, url: pathToFileURL(`${folder.path}/`) };
 }
 
 const steps = async (db: TestDatabase): Promise<number[]> =>
-  (await db.database.sql<{ no: number }>`select no from step order by no limit 10`).map((row) => row.no);
+  (await db.database.sql<{ no: number }>`select no from step order by no limit 10`).map(
+    (row) => row.no,
+  );
 
 test("an empty database of every supported server is brought up to date, and a second run has nothing to do", async () => {
   for (const server of SERVER_KINDS.filter((kind) => kind !== "debian15" || hasDebianPostgres())) {
@@ -40,7 +52,9 @@ test("an empty database of every supported server is brought up to date, and a s
 test("of instances that migrate at once one does each step and the others wait for it", async () => {
   await using db = await testDatabase({ migrated: false });
   await using folder = await threeSteps();
-  const applied = await Promise.all([1, 2, 3].map(() => migrate(db.url, { ...quiet, folder: folder.url })));
+  const applied = await Promise.all(
+    [1, 2, 3].map(() => migrate(db.url, { ...quiet, folder: folder.url })),
+  );
   assert.deepEqual(applied.flat().toSorted(), ["0001_first", "0002_second", "0003_third"]);
   assert.deepEqual(await steps(db), [1, 2, 3]);
 });
@@ -78,7 +92,10 @@ test("a program one version behind the schema keeps working and says so; two beh
   await rm(join(folder.path, "0003_third.sql"));
   assert.deepEqual(await migrate(db.url, { ...quiet, logger, folder: folder.url }), []);
   assert.match(lines.join(""), /Schema is newer than this program/);
-  assert.match(explainSchemaVersion(await getSchemaVersion(db.url, folder.url)), /version 3, one ahead of this program \(2\)/);
+  assert.match(
+    explainSchemaVersion(await getSchemaVersion(db.url, folder.url)),
+    /version 3, one ahead of this program \(2\)/,
+  );
 
   await rm(join(folder.path, "0002_second.sql"));
   await assert.rejects(migrate(db.url, { ...quiet, folder: folder.url }), (error) => {

@@ -52,7 +52,10 @@ export async function migrate(url: string, deps: MigrateDeps): Promise<string[]>
  * Compares the migrations applied with the files. Reads only. The owner's rights are not needed, but a connection is.
  * Throws what PostgreSQL said when it cannot be reached.
  */
-export async function getSchemaVersion(url: string, folder: URL = MIGRATIONS): Promise<SchemaVersion> {
+export async function getSchemaVersion(
+  url: string,
+  folder: URL = MIGRATIONS,
+): Promise<SchemaVersion> {
   const [files, applied] = await Promise.all([listMigrations(folder), listApplied(url)]);
   const pending = files.filter((name) => !applied.includes(name));
   const unknown = applied.filter((name) => !files.includes(name));
@@ -104,27 +107,34 @@ const versionOf = (names: readonly string[]): number =>
 
 /** Names of the migrations the database has, oldest first; none when it has never been migrated. */
 async function listApplied(url: string): Promise<string[]> {
-  const client = new pg.Client(clientConfig(url));
-  client.on("error", () => undefined); // a lost connection rejects the statement below as well
-  await client.connect();
   try {
-    const { rows } = await client.query<{ name: string }>(
-      `select name from ${APPLIED_TABLE} order by name limit 10000`,
-    );
-    return rows.map((row) => row.name);
+    return await withClient(url, async (client) => {
+      const { rows } = await client.query<{ name: string }>(
+        `select name from ${APPLIED_TABLE} order by name limit 10000`,
+      );
+      return rows.map((row) => row.name);
+    });
   } catch (error) {
     if (sqlStateOf(error) === "42P01") return [];
     throw error;
+  }
+}
+
+/** A connection of its own, without time limits: a migration, or the wait for another's, takes what it takes. */
+async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({
+    connectionString: url,
+    application_name: "tallystick migrate",
+    connectionTimeoutMillis: 10_000,
+  });
+  client.on("error", () => undefined); // a lost connection rejects the statement under way as well
+  await client.connect();
+  try {
+    return await work(client);
   } finally {
     await client.end();
   }
 }
-
-const clientConfig = (url: string): pg.ClientConfig => ({
-  connectionString: url,
-  application_name: "tallystick migrate",
-  connectionTimeoutMillis: 10_000,
-});
 
 /**
  * Applies the oldest missing migration under the lock and returns its name, or undefined when none is missing.
@@ -132,27 +142,31 @@ const clientConfig = (url: string): pg.ClientConfig => ({
  * the loser's file is rolled back whole and applied again.
  */
 async function applyNext(url: string, folder: URL): Promise<string | undefined> {
-  // Loaded only when there is work: it is larger than the rest of a start.
-  const { runner } = await import("node-pg-migrate");
-  const quiet = () => undefined;
   for (let attempt = 1; ; attempt++) {
     try {
-      const [done] = await runner({
-        databaseUrl: clientConfig(url),
-        dir: fileURLToPath(folder),
-        ignorePattern: "(?!.*\\.sql$).*",
-        migrationsTable: APPLIED_TABLE,
-        direction: "up",
-        count: 1,
-        singleTransaction: false,
-        advisoryLockMode: "wait",
-        logger: { debug: quiet, info: quiet, warn: quiet, error: quiet },
-      });
-      return done?.name;
+      return await withClient(url, (client) => runNext(client, folder));
     } catch (error) {
       if (attempt >= 10 || !isRoleCollision(error)) throw error;
     }
   }
+}
+
+async function runNext(client: pg.Client, folder: URL): Promise<string | undefined> {
+  // Loaded only when there is work: it is larger than the rest of a start.
+  const { runner } = await import("node-pg-migrate");
+  const quiet = () => undefined;
+  const [done] = await runner({
+    dbClient: client,
+    dir: fileURLToPath(folder),
+    ignorePattern: "(?!.*\\.sql$).*",
+    migrationsTable: APPLIED_TABLE,
+    direction: "up",
+    count: 1,
+    singleTransaction: false,
+    advisoryLockMode: "wait",
+    logger: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+  });
+  return done?.name;
 }
 
 function isRoleCollision(error: unknown): boolean {

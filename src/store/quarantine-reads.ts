@@ -37,7 +37,14 @@ export type QuarantineItem = {
  */
 export const listQuarantine = (
   sql: Sql,
-  { orgId, state, code = "", source = "", beforeId, limit }: QuarantineFilter & { beforeId: number; limit: number },
+  {
+    orgId,
+    state,
+    code = "",
+    source = "",
+    beforeId,
+    limit,
+  }: QuarantineFilter & { beforeId: number; limit: number },
 ): Promise<QuarantineItem[]> => sql<QuarantineItem>`
   select q.id,
          s.name as source,
@@ -96,7 +103,13 @@ export type ReplayableItem = { id: number; bytes: Buffer; truncated: boolean };
  */
 export const listReplayable = (
   sql: Sql,
-  { orgId, code = "", source = "", beforeId, limit }: Omit<QuarantineFilter, "state"> & { beforeId: number; limit: number },
+  {
+    orgId,
+    code = "",
+    source = "",
+    beforeId,
+    limit,
+  }: Omit<QuarantineFilter, "state"> & { beforeId: number; limit: number },
 ): Promise<ReplayableItem[]> => sql<ReplayableItem>`
   select q.id, q.bytes, q.truncated
     from quarantine q
@@ -135,7 +148,12 @@ export const resolveQuarantine = (
   returning q.id`;
 
 /** Gives up one pending item of one org. Returns it, or nothing when it is not pending there. Repeating changes nothing. */
-export const dropQuarantineItem = (sql: Sql, orgId: number, id: number, resolution: string): Promise<{ id: number }[]> => sql<{
+export const dropQuarantineItem = (
+  sql: Sql,
+  orgId: number,
+  id: number,
+  resolution: string,
+): Promise<{ id: number }[]> => sql<{
   id: number;
 }>`
   update quarantine
@@ -151,7 +169,13 @@ export const dropQuarantineItem = (sql: Sql, orgId: number, id: number, resoluti
  */
 export const dropQuarantine = (
   sql: Sql,
-  { orgId, code = "", source = "", limit, resolution }: Omit<QuarantineFilter, "state"> & { limit: number; resolution: string },
+  {
+    orgId,
+    code = "",
+    source = "",
+    limit,
+    resolution,
+  }: Omit<QuarantineFilter, "state"> & { limit: number; resolution: string },
 ): Promise<{ id: number }[]> => sql<{ id: number }>`
   with wanted as (
     select q.id

@@ -5,7 +5,9 @@ import type { Sql } from "./database.ts";
  * Reads the catalog only; repeatable; locks nothing. Partitions are reached through their parents, where the rows'
  * policies apply, and the API's roles hold no rights on them.
  */
-export const listTablesWithoutRowSecurity = (sql: Sql): Promise<{ table: string }[]> => sql<{ table: string }>`
+export const listTablesWithoutRowSecurity = (sql: Sql): Promise<{ table: string }[]> => sql<{
+  table: string;
+}>`
   select c.relname as "table"
     from pg_class c
     join pg_attribute a

@@ -37,21 +37,16 @@ export async function listMissingKeys(
   return result.rows;
 }
 
-/** Orgs whose keys are not as many as their raw events in the window. */
-export async function listKeyCountDifferences(tx: Tx, partitions: readonly number[]): Promise<FigureDifference[]> {
+/** How many keys the window holds per org. One scan of the key partitions. */
+export async function countKeysByOrg(
+  tx: Tx,
+  partitions: readonly number[],
+): Promise<{ orgId: number; keys: number }[]> {
   const result = await tx.exec(`
-  with raw as (
-    select e.org_id, count(*) as events from ${WINDOW} group by 1
-  ), held as (
-    select org_id, count(*) as keys from (${keysOf(partitions)}) as k group by 1
-  )
-  select org_id as "orgId", null::int4 as "sourceId", null::float8 as "hourSeconds", 'keys in the window' as figure,
-         coalesce(events, 0)::text as expected, coalesce(keys, 0)::text as found, (count(*) over ())::int4 as total
-    from raw
-    full join held using (org_id)
-   where coalesce(events, 0) <> coalesce(keys, 0)
-   order by org_id
-   limit 1000`);
+  select org_id as "orgId", count(*)::int8 as keys
+    from (${keysOf(partitions)}) as k
+   group by org_id
+   order by org_id`);
   return result.rows;
 }
 
@@ -59,17 +54,28 @@ export async function listKeyCountDifferences(tx: Tx, partitions: readonly numbe
 export const listKeyPartitionNumbers = (sql: Sql): Promise<{ no: number }[]> => sql<{ no: number }>`
   select no from event_key_partition order by no`;
 
-/** Packed control totals of folded batches. */
-export type FoldedBatchLedger = { ledger: Buffer };
+/** Packed control totals of a batch. */
+export type PackedLedger = { ledger: Buffer };
 
 /** Streams the control totals of the batches that are folded and were committed at or after an instant. */
-export async function* readFoldedBatchLedgers(tx: Tx, sinceSeconds: number): AsyncGenerator<FoldedBatchLedger[]> {
-  await tx.exec(`
-  declare verify_batches no scroll cursor for
-  select b.ledger
-    from ingestion_batches b
-    join watermark w on w.consumer = 'usage' and w.lane_id = b.lane_id and w.batch_no >= b.batch_no
-   where b.committed_at >= to_timestamp(${Number(sinceSeconds)})`);
+export const readFoldedBatchLedgers = (tx: Tx, sinceSeconds: number): AsyncGenerator<PackedLedger[]> =>
+  readLedgers(
+    tx,
+    `select b.ledger
+       from ingestion_batches b
+       join watermark w on w.consumer = 'usage' and w.lane_id = b.lane_id and w.batch_no >= b.batch_no
+      where b.committed_at >= to_timestamp(${Number(sinceSeconds)})`,
+  );
+
+/** Streams the control totals of the batches whose keys the window still holds. */
+export const readWindowBatchLedgers = (tx: Tx): AsyncGenerator<PackedLedger[]> =>
+  readLedgers(
+    tx,
+    "select b.ledger from ingestion_batches b join installation i on b.committed_at > i.dedup_floor where b.accepted > 0",
+  );
+
+async function* readLedgers(tx: Tx, query: string): AsyncGenerator<PackedLedger[]> {
+  await tx.exec(`declare verify_batches no scroll cursor for ${query}`);
   for (;;) {
     const { rows } = await tx.exec("fetch 50 from verify_batches");
     if (rows.length === 0) break;

@@ -64,7 +64,19 @@ export async function startDebianPostgres(
   const inside = { ...as, cwd: "/" };
   await run(
     join(BIN, "initdb"),
-    ["-D", dataDir, "-U", "postgres", "-A", "md5", `--pwfile=${passwordFile}`, "-E", "UTF8", "--no-locale", "--no-sync"],
+    [
+      "-D",
+      dataDir,
+      "-U",
+      "postgres",
+      "-A",
+      "md5",
+      `--pwfile=${passwordFile}`,
+      "-E",
+      "UTF8",
+      "--no-locale",
+      "--no-sync",
+    ],
     inside,
   );
   const port = await findFreePort();
@@ -89,7 +101,8 @@ export async function startDebianPostgres(
     stop,
     pid: async () => Number.parseInt(await readFile(join(dataDir, "postmaster.pid"), "utf8"), 10),
     [Symbol.asyncDispose]: async () => {
-      if (existsSync(join(dataDir, "postmaster.pid"))) await stop("immediate").catch(() => undefined);
+      if (existsSync(join(dataDir, "postmaster.pid")))
+        await stop("immediate").catch(() => undefined);
       await rm(folder, { recursive: true, force: true });
     },
   };
@@ -132,7 +145,8 @@ async function unprivilegedUser(): Promise<{ uid?: number; gid?: number }> {
   const passwd = await readFile("/etc/passwd", "utf8");
   const entry = passwd.split("\n").find((line) => line.startsWith("postgres:"));
   const [, , uid, gid] = entry?.split(":") ?? [];
-  if (uid === undefined || gid === undefined) throw new Error("no user \"postgres\" to run a server as");
+  if (uid === undefined || gid === undefined)
+    throw new Error('no user "postgres" to run a server as');
   return { uid: Number(uid), gid: Number(gid) };
 }
 

@@ -25,7 +25,11 @@ export type FaultProxy = AsyncDisposable & {
   heal(): void;
 };
 
-type Mode = { kind: "pass" } | { kind: "refuse" } | { kind: "blackhole" } | { kind: "delay"; ms: number };
+type Mode =
+  | { kind: "pass" }
+  | { kind: "refuse" }
+  | { kind: "blackhole" }
+  | { kind: "delay"; ms: number };
 
 /** Starts a proxy in front of 127.0.0.1:`upstreamPort`. */
 export async function faultProxy(options: { upstreamPort: number }): Promise<FaultProxy> {
@@ -51,7 +55,8 @@ export async function faultProxy(options: { upstreamPort: number }): Promise<Fau
   if (address === null || typeof address === "string") throw new Error("no port");
   return {
     port: address.port,
-    through: (url) => Object.assign(new URL(url), { hostname: "127.0.0.1", port: String(address.port) }).href,
+    through: (url) =>
+      Object.assign(new URL(url), { hostname: "127.0.0.1", port: String(address.port) }).href,
     cut,
     refuse: () => {
       state.mode = { kind: "refuse" };
@@ -102,7 +107,12 @@ function openLink(client: Socket, upstreamPort: number, state: ProxyState): Link
 }
 
 /** Passes bytes on as the mode says, in order; `mayPass` sees each piece first. */
-function pipe(from: Socket, to: Socket, state: ProxyState, mayPass: (bytes: Buffer) => boolean): void {
+function pipe(
+  from: Socket,
+  to: Socket,
+  state: ProxyState,
+  mayPass: (bytes: Buffer) => boolean,
+): void {
   let last: Promise<void> = Promise.resolve();
   from.on("data", (bytes: Buffer) => {
     const mode = state.mode;
@@ -120,7 +130,7 @@ function pipe(from: Socket, to: Socket, state: ProxyState, mayPass: (bytes: Buff
 
 /** A simple query message ('Q', length, text, 0) whose text is COMMIT. */
 function isCommit(bytes: Buffer): boolean {
-  for (let at = 0; at + 5 < bytes.length; ) {
+  for (let at = 0; at + 5 < bytes.length;) {
     const length = bytes.readInt32BE(at + 1);
     if (bytes[at] !== 0x51 || length < 4) return false;
     if (/^\s*commit\b/i.test(bytes.toString("latin1", at + 5, at + 1 + length))) return true;

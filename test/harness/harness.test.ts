@@ -10,7 +10,9 @@ test("a test database is migrated, of its own, and gone afterwards", async () =>
     await using db = await testDatabase();
     name = db.name;
     await db.database.sql`insert into org (external_id) values ('acme')`;
-    const orgs = await db.database.sql<{ orgs: number }>`select count(*) as orgs from org where id > 0`;
+    const orgs = await db.database.sql<{
+      orgs: number;
+    }>`select count(*) as orgs from org where id > 0`;
     assert.deepEqual(orgs, [{ orgs: 1 }]);
   }
   const seen = await other.database.sql<{ orgs: number; left: number }>`

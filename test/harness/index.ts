@@ -6,7 +6,12 @@ export {
   SERVER_KINDS,
   type ServerKind,
 } from "./shared-server.ts";
-export { hasDebianPostgres, startDebianPostgres, findFreePort, type TestServer } from "./debian-postgres.ts";
+export {
+  hasDebianPostgres,
+  startDebianPostgres,
+  findFreePort,
+  type TestServer,
+} from "./debian-postgres.ts";
 export { faultProxy, type FaultProxy } from "./fault-proxy.ts";
 export { fixedClock, type FixedClock } from "./clock.ts";
 export { waitFor } from "./wait-for.ts";

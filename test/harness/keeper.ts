@@ -35,7 +35,10 @@ async function keep(kind: ServerKind): Promise<void> {
       await delay(500);
     } while (!stopped.signal.aborted && (await countClients(server.url)) > 0);
   } catch (error) {
-    appendFileSync(join(folder, "keeper.log"), `${String(error)} ${String(error instanceof Error ? error.cause : "")}\n`);
+    appendFileSync(
+      join(folder, "keeper.log"),
+      `${String(error)} ${String(error instanceof Error ? error.cause : "")}\n`,
+    );
     throw error;
   } finally {
     await rm(lock, { force: true });
@@ -49,7 +52,7 @@ async function start(kind: ServerKind, folder: string): Promise<AsyncDisposable 
 }
 
 async function waitUntilIdle(url: string, signal: AbortSignal): Promise<void> {
-  for (let idle = 0; idle < IDLE_CHECKS_MAX && !signal.aborted; ) {
+  for (let idle = 0; idle < IDLE_CHECKS_MAX && !signal.aborted;) {
     await delay(1000, undefined, { signal }).catch(() => undefined);
     idle = (await countClients(url)) === 0 ? idle + 1 : 0;
   }

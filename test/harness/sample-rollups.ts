@@ -68,7 +68,11 @@ type Row = Record<string, string | number> & { latency_sketch: string };
  * Writes the sample as the fold would: every rollup, the error codes, and (for plain SQL to be compared with) a table
  * `sample_event`. The consumers claim to be complete through `completeThrough`.
  */
-export async function writeSample(database: Database, sample: readonly SampleEvent[], completeThrough: Date): Promise<void> {
+export async function writeSample(
+  database: Database,
+  sample: readonly SampleEvent[],
+  completeThrough: Date,
+): Promise<void> {
   const ids = await writeWords(database, sample);
   for (const dimension of DIMENSIONS) {
     for (const grain of GRAINS) {
@@ -101,7 +105,10 @@ type IdOf = (kind: "org" | keyof typeof MEMBER_KIND, org: string, word: string) 
 
 async function writeWords(database: Database, sample: readonly SampleEvent[]): Promise<IdOf> {
   const orgs = await upsertOrgs(database.sql, [...new Set(sample.map((event) => event.org))]);
-  const orgIds = new Map([...orgs.map((org) => [org.externalId, org.id] as const), ["*", ALL_ORGS] as const]);
+  const orgIds = new Map([
+    ...orgs.map((org) => [org.externalId, org.id] as const),
+    ["*", ALL_ORGS] as const,
+  ]);
   const words = new Map<string, { orgId: number; kind: number; value: string }>();
   for (const event of sample) {
     for (const kind of ["model", "client", "actor", "errorCode"] as const) {
@@ -112,15 +119,22 @@ async function writeWords(database: Database, sample: readonly SampleEvent[]): P
     }
   }
   const members = await upsertMembers(database.sql, [...words.values()]);
-  const ids = new Map(members.map(({ id, orgId, kind, value }) => [JSON.stringify({ orgId, kind, value }), id]));
+  const ids = new Map(
+    members.map(({ id, orgId, kind, value }) => [JSON.stringify({ orgId, kind, value }), id]),
+  );
   return (kind, org, word) => {
     const orgId = orgIds.get(org) ?? 0;
     if (kind === "org") return orgId;
-    return word === "" ? 0 : (ids.get(JSON.stringify({ orgId, kind: MEMBER_KIND[kind], value: word })) ?? 0);
+    return word === ""
+      ? 0
+      : (ids.get(JSON.stringify({ orgId, kind: MEMBER_KIND[kind], value: word })) ?? 0);
   };
 }
 
-function rollUp(sample: readonly SampleEvent[], to: { dimension: Dimension; grain: Grain; idOf: IdOf }): Row[] {
+function rollUp(
+  sample: readonly SampleEvent[],
+  to: { dimension: Dimension; grain: Grain; idOf: IdOf },
+): Row[] {
   const rows = new Map<string, { row: Record<string, string | number>; sketch: LatencySketch }>();
   const orgsOf = (event: SampleEvent) =>
     to.dimension === "org" || to.dimension === "model" ? [event.org, "*"] : [event.org];
@@ -137,12 +151,17 @@ function rollUp(sample: readonly SampleEvent[], to: { dimension: Dimension; grai
       };
       const text = JSON.stringify(keys);
       let entry = rows.get(text);
-      if (entry === undefined) rows.set(text, (entry = { row: { ...keys }, sketch: new LatencySketch() }));
-      for (const [name, value] of Object.entries(measuresOf(event))) entry.row[name] = Number(entry.row[name] ?? 0) + value;
+      if (entry === undefined)
+        rows.set(text, (entry = { row: { ...keys }, sketch: new LatencySketch() }));
+      for (const [name, value] of Object.entries(measuresOf(event)))
+        entry.row[name] = Number(entry.row[name] ?? 0) + value;
       if (event.latencyMs !== null) entry.sketch.add(event.latencyMs);
     }
   }
-  return [...rows.values()].map(({ row, sketch }) => ({ ...row, latency_sketch: `\\x${sketch.encode().toString("hex")}` }));
+  return [...rows.values()].map(({ row, sketch }) => ({
+    ...row,
+    latency_sketch: `\\x${sketch.encode().toString("hex")}`,
+  }));
 }
 
 function measuresOf(event: SampleEvent): Record<string, number> {

@@ -8,9 +8,13 @@ export const SCHEMA_FILE = new URL("../../schema.sql", import.meta.url);
 /** What `pg_dump` 15 says of a freshly migrated database, without what changes from run to run. */
 export async function dumpSchema(): Promise<string> {
   await using db = await testDatabase({ server: "debian15" });
-  const { stdout } = await promisify(execFile)(PG_DUMP, ["--schema-only", "--no-owner", `--dbname=${db.url}`], {
-    maxBuffer: 64 * 1024 * 1024,
-  });
+  const { stdout } = await promisify(execFile)(
+    PG_DUMP,
+    ["--schema-only", "--no-owner", `--dbname=${db.url}`],
+    {
+      maxBuffer: 64 * 1024 * 1024,
+    },
+  );
   const dump = stdout
     .split("\n")
     .filter((line) => !/^\\(un)?restrict |^-- Dumped (from|by) /.test(line))

@@ -4,7 +4,7 @@ import { chmod, mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { openApp, type App } from "#app";
+import type { App } from "#app";
 import { loadConfig } from "#config";
 import { silentLogger, systemClock, type Clock, type Logger } from "#kernel";
 import { temporaryFolder } from "./temporary-folder.ts";
@@ -27,7 +27,13 @@ export type ServiceFace = {
 
 /** What POST /analytics/v1/events says. */
 export type SendAnswer = {
-  counts: { received: number; accepted: number; duplicate: number; conflict: number; rejected: number };
+  counts: {
+    received: number;
+    accepted: number;
+    duplicate: number;
+    conflict: number;
+    rejected: number;
+  };
   results: { index: number; eventId: string | null; status: string; code?: string }[];
 };
 
@@ -47,7 +53,14 @@ export async function testService(
   await using scope = new AsyncDisposableStack();
   const folder = scope.use(await temporaryFolder());
   const db = scope.use(await testDatabase());
-  const { config } = loadConfig({ PORT: "0", DATA_DIR: folder.path, DATABASE_URL: db.url, ...options.env });
+  // Loaded here: it brings every layer along, and most tests need few.
+  const { openApp } = await import("#app");
+  const { config } = loadConfig({
+    PORT: "0",
+    DATA_DIR: folder.path,
+    DATABASE_URL: db.url,
+    ...options.env,
+  });
   const app = scope.use(
     await openApp(config, {
       logger: options.logger ?? silentLogger,
@@ -106,7 +119,10 @@ export async function spawnService(options: SpawnServiceOptions = {}): Promise<S
     stdio: ["ignore", "pipe", "pipe"],
     detached: options.detached ?? false,
   });
-  const exited = once(child, "exit").then(() => ({ code: child.exitCode, signal: child.signalCode }));
+  const exited = once(child, "exit").then(() => ({
+    code: child.exitCode,
+    signal: child.signalCode,
+  }));
   scope.defer(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     await exited;
@@ -115,7 +131,9 @@ export async function spawnService(options: SpawnServiceOptions = {}): Promise<S
   child.stderr.setEncoding("utf8").on("data", (text: string) => (log += text));
   const [line] = (await Promise.race([
     once(createInterface(child.stdout), "line"),
-    exited.then(({ code, signal }) => Promise.reject(new Error(`the service ended with ${code ?? signal}:\n${log}`))),
+    exited.then(({ code, signal }) =>
+      Promise.reject(new Error(`the service ended with ${code ?? signal}:\n${log}`)),
+    ),
   ])) as [string];
   const { url } = JSON.parse(line) as { url: string };
   const adminKey = (await readFile(join(dataDir, "admin-key"), "utf8")).trim();

@@ -93,7 +93,8 @@ function startKeeper(kind: ServerKind): { done: boolean } {
  */
 export async function startTestServers(): Promise<AsyncDisposable> {
   if (!installDebianPostgres()) {
-    const message = "PostgreSQL 15 is not installed (Debian package postgresql-15): the tests use the embedded PostgreSQL alone.";
+    const message =
+      "PostgreSQL 15 is not installed (Debian package postgresql-15): the tests use the embedded PostgreSQL alone.";
     if (process.env["CI"] === "true") throw new Error(message);
     process.stderr.write(`${message}\n`);
   }

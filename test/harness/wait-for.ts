@@ -20,5 +20,7 @@ export async function waitFor<T>(
     }
     await delay(20);
   } while (performance.now() < until);
-  throw new Error(`waited in vain for ${options.what ?? "a condition"}: ${String(last)}`, { cause: last });
+  throw new Error(`waited in vain for ${options.what ?? "a condition"}: ${String(last)}`, {
+    cause: last,
+  });
 }

@@ -31,7 +31,10 @@ const BREAKDOWNS = [
 export function breakdownRoutes(server: Server, context: RouteContext): void {
   const { database, clock, limits } = context;
   for (const { path, name, groupedBy, isAliased } of BREAKDOWNS) {
-    const urls = [`/analytics/v1/orgs/:orgId/${path}`, ...(isAliased ? [`/api/v1/analytics/orgs/:orgId/${path}`] : [])];
+    const urls = [
+      `/analytics/v1/orgs/:orgId/${path}`,
+      ...(isAliased ? [`/api/v1/analytics/orgs/:orgId/${path}`] : []),
+    ];
     for (const url of urls) {
       server.route({
         method: "GET",
@@ -48,11 +51,27 @@ export function breakdownRoutes(server: Server, context: RouteContext): void {
         },
         handler: async (request, reply) => {
           const { modelId, clientId, actorId, status, errorClass, ...rest } = request.query;
-          const question = { ...rest, modelIds: modelId, clientIds: clientId, actorIds: actorId, statuses: status, errorClasses: errorClass };
+          const question = {
+            ...rest,
+            modelIds: modelId,
+            clientIds: clientId,
+            actorIds: actorId,
+            statuses: status,
+            errorClasses: errorClass,
+          };
           return await sendReport(
             { request, reply, context },
-            { name: path, schema: breakdownAnswer, csv: (answer) => breakdownTable(answer, groupedBy) },
-            () => getBreakdown(database, clock, { ...question, orgId: request.params.orgId, by: groupedBy }),
+            {
+              name: path,
+              schema: breakdownAnswer,
+              csv: (answer) => breakdownTable(answer, groupedBy),
+            },
+            () =>
+              getBreakdown(database, clock, {
+                ...question,
+                orgId: request.params.orgId,
+                by: groupedBy,
+              }),
           );
         },
       });

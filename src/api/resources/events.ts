@@ -12,8 +12,12 @@ const IDEMPOTENCY_KEYS_MAX = 10_000;
 const IDEMPOTENCY_BYTES_MAX = 32 * 1024 * 1024;
 
 const query = z.strictObject({
-  backfill: flagParameter("Take events older than the raw retention, too: history loaded on purpose."),
-  dryRun: flagParameter("Only say what is wrong with the events; nothing is stored and no duplicate is looked up."),
+  backfill: flagParameter(
+    "Take events older than the raw retention, too: history loaded on purpose.",
+  ),
+  dryRun: flagParameter(
+    "Only say what is wrong with the events; nothing is stored and no duplicate is looked up.",
+  ),
 });
 
 const headers = z.looseObject({
@@ -51,9 +55,10 @@ const result = z.object({
   detail: z.string().optional(),
 });
 
-const answer = z
-  .object({ counts, dryRun: z.boolean(), results: z.array(result) })
-  .meta({ id: "IngestAnswer", description: "What became of each event, in the order received. All of it is durable." });
+const answer = z.object({ counts, dryRun: z.boolean(), results: z.array(result) }).meta({
+  id: "IngestAnswer",
+  description: "What became of each event, in the order received. All of it is durable.",
+});
 
 /** POST /analytics/v1/events: usage events in, one outcome per event out. */
 export async function eventRoutes(parent: Server, context: RouteContext): Promise<void> {
@@ -66,7 +71,9 @@ export async function eventRoutes(parent: Server, context: RouteContext): Promis
   });
   await parent.register(async (scope) => {
     const server: Server = scope;
-    server.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+    server.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) =>
+      done(null, body),
+    );
     server.route({
       method: "POST",
       url: "/analytics/v1/events",
@@ -82,7 +89,9 @@ export async function eventRoutes(parent: Server, context: RouteContext): Promis
         headers,
         response: {
           200: answer.describe("Every event was accepted, or had been before."),
-          207: answer.describe("Some or all events were not counted: see each result. They are in quarantine."),
+          207: answer.describe(
+            "Some or all events were not counted: see each result. They are in quarantine.",
+          ),
         },
       },
       onRequest: async (request, reply) => {
@@ -91,13 +100,21 @@ export async function eventRoutes(parent: Server, context: RouteContext): Promis
         reply.raw.once("close", reserve(bodies, request, context.limits.bodyBytesMax));
       },
       handler: async (request, reply) => {
-        const sent = { body: bodyOf(request), ...request.query, ...detailsOf(request, request.headers["tallystick-source"]) };
+        const sent = {
+          body: bodyOf(request),
+          ...request.query,
+          ...detailsOf(request, request.headers["tallystick-source"]),
+        };
         const key = request.headers["idempotency-key"];
         const work = () => answerEvents(context, sent);
         const made =
           key === undefined
             ? await work()
-            : await memory.answerOnce(key, [JSON.stringify(request.query), sent.type, sent.source, sent.body], work);
+            : await memory.answerOnce(
+                key,
+                [JSON.stringify(request.query), sent.type, sent.source, sent.body],
+                work,
+              );
         return sendStored(reply, made);
       },
     });
@@ -118,7 +135,8 @@ type SentEvents = {
   correlationId: string;
 };
 
-const bodyOf = ({ body }: FastifyRequest): Buffer => (Buffer.isBuffer(body) ? body : Buffer.alloc(0));
+const bodyOf = ({ body }: FastifyRequest): Buffer =>
+  Buffer.isBuffer(body) ? body : Buffer.alloc(0);
 
 const detailsOf = (request: FastifyRequest, source: string) => ({
   type: request.headers["content-type"] ?? "",
@@ -128,26 +146,48 @@ const detailsOf = (request: FastifyRequest, source: string) => ({
 });
 
 /** Counts a request's body against what may be held at once, from its headers on; what it inflates to as well. */
-function reserve(bodies: Gate, { headers: { "content-length": length, "content-encoding": encoding } }: FastifyRequest, bodyBytesMax: number) {
+function reserve(
+  bodies: Gate,
+  { headers: { "content-length": length, "content-encoding": encoding } }: FastifyRequest,
+  bodyBytesMax: number,
+) {
   const sent = length === undefined ? bodyBytesMax : Math.min(Number(length), bodyBytesMax);
   return bodies.enter(encoding === undefined ? sent : sent + bodyBytesMax);
 }
 
-async function answerEvents({ ingestor, limits }: RouteContext, sent: SentEvents): Promise<StoredAnswer> {
+async function answerEvents(
+  { ingestor, limits }: RouteContext,
+  sent: SentEvents,
+): Promise<StoredAnswer> {
   const body = await inflate(sent.body, encodingOfHeader(sent.encoding), limits.bodyBytesMax);
-  const items = parseUsageEvents(body, formatOfContentType(sent.type), { eventsMax: limits.eventsMax });
+  const items = parseUsageEvents(body, formatOfContentType(sent.type), {
+    eventsMax: limits.eventsMax,
+  });
   const outcomes = sent.dryRun
     ? items.map(judge)
-    : await ingestor.ingest(items, { source: sent.source, backfill: sent.backfill, correlationId: sent.correlationId });
+    : await ingestor.ingest(items, {
+        source: sent.source,
+        backfill: sent.backfill,
+        correlationId: sent.correlationId,
+      });
   return formatAnswer(items, outcomes, sent.dryRun);
 }
 
 function judge({ rejection }: ParsedItem): IngestOutcome {
   if (rejection === null) return { status: "accepted" };
-  return { status: "rejected", code: rejection.code, pointer: rejection.pointer, detail: rejection.detail };
+  return {
+    status: "rejected",
+    code: rejection.code,
+    pointer: rejection.pointer,
+    detail: rejection.detail,
+  };
 }
 
-function formatAnswer(items: readonly ParsedItem[], outcomes: readonly IngestOutcome[], dryRun: boolean): StoredAnswer {
+function formatAnswer(
+  items: readonly ParsedItem[],
+  outcomes: readonly IngestOutcome[],
+  dryRun: boolean,
+): StoredAnswer {
   const totals = { received: outcomes.length, accepted: 0, duplicate: 0, conflict: 0, rejected: 0 };
   const results = outcomes.map((outcome, index): z.output<typeof result> => {
     totals[outcome.status] += 1;

@@ -8,7 +8,11 @@ const readiness = z
     status: z.enum(["ready", "not_ready", "shutting_down"]),
     checks: z.record(
       z.string(),
-      z.object({ ok: z.boolean(), detail: z.string(), durationMs: z.number().describe("How long the check took.") }),
+      z.object({
+        ok: z.boolean(),
+        detail: z.string(),
+        durationMs: z.number().describe("How long the check took."),
+      }),
     ),
   })
   .meta({ id: "ReadinessAnswer" });
@@ -51,7 +55,9 @@ export function healthRoutes(server: Server, context: RouteContext): void {
       },
       handler: async (_request, reply) => {
         const names = Object.keys(probes);
-        const results = await Promise.all(Object.values(probes).map((probe) => askProbe(probe, clock)));
+        const results = await Promise.all(
+          Object.values(probes).map((probe) => askProbe(probe, clock)),
+        );
         const checks = Object.fromEntries(results.map((result, i) => [names[i] ?? "", result]));
         const isGood = results.every((result) => result.ok);
         const status = !context.isReady() ? "shutting_down" : isGood ? "ready" : "not_ready";
@@ -65,12 +71,19 @@ export function healthRoutes(server: Server, context: RouteContext): void {
 async function askProbe(probe: ReadinessProbe, clock: RouteContext["clock"]) {
   const startMs = clock.now();
   const { promise: overdue, resolve } = Promise.withResolvers<ProbeResult>();
-  const timer = setTimeout(() => resolve({ ok: false, detail: `no answer within ${PROBE_MS_MAX} ms` }), PROBE_MS_MAX);
+  const timer = setTimeout(
+    () => resolve({ ok: false, detail: `no answer within ${PROBE_MS_MAX} ms` }),
+    PROBE_MS_MAX,
+  );
   try {
     const { ok, detail } = await Promise.race([probe(), overdue]);
     return { ok, detail, durationMs: clock.now() - startMs };
   } catch {
-    return { ok: false, detail: "the check failed; the log has more", durationMs: clock.now() - startMs };
+    return {
+      ok: false,
+      detail: "the check failed; the log has more",
+      durationMs: clock.now() - startMs,
+    };
   } finally {
     clearTimeout(timer);
   }

@@ -8,12 +8,17 @@ const answer = z
     name: z.string(),
     role: z.string(),
     scopes: z.array(z.enum(SCOPES)),
-    limits: z.object({ bodyBytesMax: z.int(), eventsMax: z.int() }).describe("Of one request with events."),
+    limits: z
+      .object({ bodyBytesMax: z.int(), eventsMax: z.int() })
+      .describe("Of one request with events."),
   })
   .meta({ id: "PrincipalAnswer" });
 
 /** GET /analytics/v1/me: who the key belongs to and what it may do. */
-export function meRoutes(server: Server, { limits: { bodyBytesMax, eventsMax } }: RouteContext): void {
+export function meRoutes(
+  server: Server,
+  { limits: { bodyBytesMax, eventsMax } }: RouteContext,
+): void {
   server.route({
     method: "GET",
     url: "/analytics/v1/me",

@@ -11,8 +11,14 @@ export function metricRoutes(server: Server, { registry }: RouteContext): void {
       tags: ["Operations"],
       operationId: "getMetrics",
       summary: "Metrics for Prometheus",
-      response: { 200: { description: "Prometheus text format.", content: { "text/plain": { schema: z.string() } } } },
+      response: {
+        200: {
+          description: "Prometheus text format.",
+          content: { "text/plain": { schema: z.string() } },
+        },
+      },
     },
-    handler: async (_request, reply) => reply.header("content-type", registry.contentType).send(await registry.metrics()),
+    handler: async (_request, reply) =>
+      reply.header("content-type", registry.contentType).send(await registry.metrics()),
   });
 }

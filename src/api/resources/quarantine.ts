@@ -1,8 +1,21 @@
 import { isUtf8 } from "node:buffer";
 import { z } from "zod";
 import { Failure, REJECTION_CODES } from "#contract";
-import { dropQuarantinedItem, dropQuarantinedPage, replayQuarantineItem, replayQuarantinePage } from "#ingest";
-import { formatCursor, getQuarantineEntry, getQuarantineOwner, listQuarantinePage, parseCursor, quarantineListName, QUARANTINE_STATES } from "#query";
+import {
+  dropQuarantinedItem,
+  dropQuarantinedPage,
+  replayQuarantineItem,
+  replayQuarantinePage,
+} from "#ingest";
+import {
+  formatCursor,
+  getQuarantineEntry,
+  getQuarantineOwner,
+  listQuarantinePage,
+  parseCursor,
+  quarantineListName,
+  QUARANTINE_STATES,
+} from "#query";
 import { principalOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { flagParameter, orgParams } from "../parameters.ts";
@@ -15,7 +28,13 @@ const code = z.enum(REJECTION_CODES).optional().describe("Only items refused for
 const source = z.string().min(1).max(128).optional().describe("Only items from this source.");
 const cursor = z.string().min(1).max(1024).optional().describe("`nextCursor` of the page before.");
 const limit = (itemsMax: number) =>
-  z.coerce.number().int().min(1).max(itemsMax).default(Math.min(100, itemsMax)).describe("Items of a page.");
+  z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(itemsMax)
+    .default(Math.min(100, itemsMax))
+    .describe("Items of a page.");
 
 const listQuery = z.strictObject({
   state: z.enum(QUARANTINE_STATES).default("pending"),
@@ -27,7 +46,12 @@ const listQuery = z.strictObject({
 const replayQuery = z.strictObject({
   backfill: flagParameter("Let events older than the raw retention through."),
 });
-const replayPageQuery = replayQuery.extend({ code, source, cursor, limit: limit(REPLAY_ITEMS_MAX) });
+const replayPageQuery = replayQuery.extend({
+  code,
+  source,
+  cursor,
+  limit: limit(REPLAY_ITEMS_MAX),
+});
 const dropPageQuery = z.strictObject({ code, source, limit: limit(DROP_ITEMS_MAX) });
 const nothing = z.strictObject({});
 const id = z
@@ -69,12 +93,19 @@ const replayResult = z
     pointer: z.string().optional(),
     detail: z.string().optional(),
   })
-  .meta({ id: "ReplayResult", description: "What became of a replayed item. A rejected one that cannot be read stays pending." });
+  .meta({
+    id: "ReplayResult",
+    description:
+      "What became of a replayed item. A rejected one that cannot be read stays pending.",
+  });
 const replayPage = z
   .object({ results: z.array(replayResult), nextCursor: z.string().nullable() })
   .meta({ id: "ReplayPage" });
 const dropped = z
-  .object({ dropped: z.int(), more: z.boolean().describe("True: there may be more that match; ask again.") })
+  .object({
+    dropped: z.int(),
+    more: z.boolean().describe("True: there may be more that match; ask again."),
+  })
   .meta({ id: "DropAnswer" });
 
 /** Where the routes hang: under an org, or for items of no org under the system. */
@@ -112,7 +143,11 @@ const ownerOf = (params: { orgId?: string; id?: number }, { database }: RouteCon
 
 const gone = () => new Failure("not_found", "There is no such pending item here.");
 
-function addReads(server: Server, context: RouteContext, { prefix, params, itemParams, whose, name, read }: Place): void {
+function addReads(
+  server: Server,
+  context: RouteContext,
+  { prefix, params, itemParams, whose, name, read }: Place,
+): void {
   const { database, limits } = context;
   server.route({
     method: "GET",
@@ -148,12 +183,20 @@ function addReads(server: Server, context: RouteContext, { prefix, params, itemP
     handler: async (request) => {
       const owner = await ownerOf(request.params, context);
       const { bytes, ...entry } = await getQuarantineEntry(database, owner, request.params.id);
-      return { ...entry, bytes: bytes.toString("base64"), text: isUtf8(bytes) ? bytes.toString("utf8") : null };
+      return {
+        ...entry,
+        bytes: bytes.toString("base64"),
+        text: isUtf8(bytes) ? bytes.toString("utf8") : null,
+      };
     },
   });
 }
 
-function addReplays(server: Server, context: RouteContext, { prefix, params, itemParams, whose, name }: Place): void {
+function addReplays(
+  server: Server,
+  context: RouteContext,
+  { prefix, params, itemParams, whose, name }: Place,
+): void {
   server.route({
     method: "POST",
     url: `${prefix}/:id/replay`,
@@ -162,7 +205,8 @@ function addReplays(server: Server, context: RouteContext, { prefix, params, ite
       tags: ["Quarantine"],
       operationId: `replay${name}QuarantineItem`,
       summary: "Send one through ingestion again",
-      description: "Safe to repeat. When a rule refuses it again (conflict, too old), it is in quarantine under a new number.",
+      description:
+        "Safe to repeat. When a rule refuses it again (conflict, too old), it is in quarantine under a new number.",
       params: itemParams,
       querystring: replayQuery,
       response: { 200: replayResult.describe("What became of it.") },
@@ -201,7 +245,11 @@ function addReplays(server: Server, context: RouteContext, { prefix, params, ite
   });
 }
 
-function addDrops(server: Server, context: RouteContext, { prefix, params, itemParams, whose, name }: Place): void {
+function addDrops(
+  server: Server,
+  context: RouteContext,
+  { prefix, params, itemParams, whose, name }: Place,
+): void {
   const { database } = context;
   server.route({
     method: "POST",
@@ -213,7 +261,11 @@ function addDrops(server: Server, context: RouteContext, { prefix, params, itemP
       summary: "Give one up",
       params: itemParams,
       querystring: nothing,
-      response: { 200: dropped.describe("It is marked as dropped; its bytes stay until quarantine retention.") },
+      response: {
+        200: dropped.describe(
+          "It is marked as dropped; its bytes stay until quarantine retention.",
+        ),
+      },
     },
     handler: async (request) => {
       const owner = await ownerOf(request.params, context);

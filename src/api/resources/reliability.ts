@@ -62,7 +62,11 @@ export function reliabilityRoutes(server: Server, context: RouteContext): void {
       };
       return await sendReport(
         { request, reply, context },
-        { name: "reliability", schema: reliabilityAnswer, csv: (answer) => reliabilityTable(answer, question.groupBy) },
+        {
+          name: "reliability",
+          schema: reliabilityAnswer,
+          csv: (answer) => reliabilityTable(answer, question.groupBy),
+        },
         () => getReliability(database, clock, { ...question, orgId: request.params.orgId }),
       );
     },

@@ -29,11 +29,19 @@ const usageQuery = z.strictObject({
 });
 
 const { timeZone, start, end } = windowParameters;
-const topOrgsQuery = z.strictObject({ start, end, timeZone, ...outcomeParameters, ...groupParameters, ...completeParameter });
+const topOrgsQuery = z.strictObject({
+  start,
+  end,
+  timeZone,
+  ...outcomeParameters,
+  ...groupParameters,
+  ...completeParameter,
+});
 
 /** GET …/system/usage, /system/orgs, /system/freshness: all orgs together, for operators. */
 export function systemRoutes(server: Server, context: RouteContext): void {
-  for (const url of ["/analytics/v1/system/usage", "/api/v1/analytics/system/usage"]) addUsage(server, context, url);
+  for (const url of ["/analytics/v1/system/usage", "/api/v1/analytics/system/usage"])
+    addUsage(server, context, url);
   addTopOrgs(server, context);
   addFreshness(server, context);
 }
@@ -57,7 +65,11 @@ function addUsage(server: Server, context: RouteContext, url: string): void {
       const question = { ...rest, modelIds: modelId, statuses: status, errorClasses: errorClass };
       return await sendReport(
         { request, reply, context },
-        { name: "system-usage", schema: systemUsageAnswer, csv: (answer) => usageTable(answer, question.groupBy) },
+        {
+          name: "system-usage",
+          schema: systemUsageAnswer,
+          csv: (answer) => usageTable(answer, question.groupBy),
+        },
         () => getSystemUsage(database, clock, question),
       );
     },
@@ -104,7 +116,10 @@ function addFreshness(server: Server, context: RouteContext): void {
       ...aliasNote(url, "getSystemFreshness"),
       summary: "How current all numbers are, by org and source",
       querystring: z.strictObject({}),
-      response: { 200: asReport(systemFreshnessAnswer), 304: z.undefined().describe("Nothing new.") },
+      response: {
+        200: asReport(systemFreshnessAnswer),
+        304: z.undefined().describe("Nothing new."),
+      },
     },
     handler: async (request, reply) =>
       await sendReport(

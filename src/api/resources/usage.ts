@@ -46,10 +46,21 @@ export function usageRoutes(server: Server, context: RouteContext): void {
       },
       handler: async (request, reply) => {
         const { modelId, clientId, actorId, status, errorClass, ...rest } = request.query;
-        const question = { ...rest, modelIds: modelId, clientIds: clientId, actorIds: actorId, statuses: status, errorClasses: errorClass };
+        const question = {
+          ...rest,
+          modelIds: modelId,
+          clientIds: clientId,
+          actorIds: actorId,
+          statuses: status,
+          errorClasses: errorClass,
+        };
         return await sendReport(
           { request, reply, context },
-          { name: "usage", schema: usageAnswer, csv: (answer) => usageTable(answer, question.groupBy) },
+          {
+            name: "usage",
+            schema: usageAnswer,
+            csv: (answer) => usageTable(answer, question.groupBy),
+          },
           () => getUsage(database, clock, { ...question, orgId: request.params.orgId }),
         );
       },

@@ -1,0 +1,97 @@
+import { FIRST_ERROR_OUTCOME } from "#contract";
+import type { RollupAsk, UsageSums } from "./answers.ts";
+import type { Sql } from "./database.ts";
+
+/** Failed requests of one outcome and code; `code` null: none was given. */
+export type ErrorCodeSums = { outcome: number; code: string | null; requests: number };
+
+/** The most frequent error codes of a span, largest first. Index: rollup_error_15m's primary key. Reads only; repeatable. */
+export const listTopErrorCodes = (
+  sql: Sql,
+  ask: {
+    orgId: number;
+    start: Date;
+    end: Date;
+    modelIds: readonly number[] | null;
+    outcomes: readonly number[] | null;
+    limit: number;
+  },
+): Promise<ErrorCodeSums[]> => sql<ErrorCodeSums>`
+  select c.outcome, d.value as code, c.requests
+    from (
+      select outcome, error_code_id, sum(requests)::int8 as requests
+        from rollup_error_15m
+       where org_id = ${ask.orgId}
+         and bucket >= ${ask.start}
+         and bucket < ${ask.end}
+         and (${ask.modelIds}::int4[] is null or model_id = any(${ask.modelIds}::int4[]))
+         and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+       group by outcome, error_code_id
+       order by 3 desc, 1, 2
+       limit ${ask.limit}
+    ) c
+    left join dictionary d on d.id = c.error_code_id
+   order by c.requests desc, c.outcome, d.value`;
+
+/** What one org used; `costNano` as in UsageSums. */
+export type OrgUsageSums = Omit<UsageSums, "bucketNo" | "key"> & { orgId: number };
+
+/**
+ * Usage per org and currency over one span, every org but the pseudo-org of all. Index: the rollups' primary keys,
+ * one range per org and piece. Reads only; repeatable.
+ */
+export const sumUsageByOrg = (
+  sql: Sql,
+  ask: Pick<RollupAsk, "pieces" | "outcomes">,
+): Promise<OrgUsageSums[]> => sql<OrgUsageSums>`
+  select r.org_id as "orgId",
+         r.currency,
+         sum(r.requests)::int8 as requests,
+         coalesce(sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0)::int8 as errors,
+         sum(r.input_tokens)::int8 as "inputTokens",
+         sum(r.cache_read_tokens)::int8 as "cacheReadTokens",
+         sum(r.cache_write_5m_tokens)::int8 as "cacheWrite5mTokens",
+         sum(r.cache_write_1h_tokens)::int8 as "cacheWrite1hTokens",
+         sum(r.output_tokens)::int8 as "outputTokens",
+         sum(r.reasoning_tokens)::int8 as "reasoningTokens",
+         sum(r.priced_requests)::int8 as "pricedRequests",
+         sum(r.priced_tokens)::int8 as "pricedTokens",
+         sum(r.cost_nano)::text as "costNano"
+    from (
+    select r.*
+      from unnest(${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[]) as p (starts, ends)
+     cross join org o
+     cross join lateral (
+             select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+               from rollup_org_15m
+              where org_id = o.id and bucket >= p.starts and bucket < p.ends
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+             offset 0) r
+     where o.id > 0
+     union all
+    select r.*
+      from unnest(${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[]) as p (starts, ends)
+     cross join org o
+     cross join lateral (
+             select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+               from rollup_org_hour
+              where org_id = o.id and bucket >= p.starts and bucket < p.ends
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+             offset 0) r
+     where o.id > 0
+     union all
+    select r.*
+      from unnest(${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[]) as p (starts, ends)
+     cross join org o
+     cross join lateral (
+             select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+               from rollup_org_day
+              where org_id = o.id and bucket >= p.starts and bucket < p.ends
+                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+             offset 0) r
+     where o.id > 0
+  ) r
+   group by 1, 2`;
