@@ -10,8 +10,13 @@ const TEST_FILES_AT_ONCE = 2;
 
 /** The checks of `npm run check`, cheapest first. */
 const CHECKS = [
-  { name: "format", tool: "oxfmt", args: ["--check"], fix: "npm run format" },
-  { name: "lint", tool: "oxlint", args: ["--type-aware", "--deny-warnings"], fix: "see the rule's page" },
+  { name: "format", tool: "oxfmt", args: ["--check"], fix: "node bin/tallystick.mjs dev format" },
+  {
+    name: "lint",
+    tool: "oxlint",
+    args: ["--type-aware", "--deny-warnings"],
+    fix: "see the rule's page",
+  },
   { name: "types", tool: "tsc", args: ["-p", "."], fix: "read the error" },
   { name: "unused", tool: "knip", args: ["--no-progress"], fix: "delete what nothing uses" },
 ];
@@ -28,12 +33,17 @@ const GENERATED = {
 
 const TASKS = {
   test: {
-    about: "every fast test; further words choose files by part of their name, --options go to node --test",
+    about:
+      "every fast test; further words choose files by part of their name, --options go to node --test",
     run: (dev, args) => runTests(dev, args),
   },
   "test:faults": {
     about: "the long set of fault tests (TALLYSTICK_FAULTS=long)",
-    run: (dev, args) => runTests({ ...dev, env: { ...dev.env, TALLYSTICK_FAULTS: "long" } }, ["test/faults/", ...args]),
+    run: (dev, args) =>
+      runTests({ ...dev, env: { ...dev.env, TALLYSTICK_FAULTS: "long" } }, [
+        "test/faults/",
+        ...args,
+      ]),
   },
   bench: {
     about: "the benchmarks, against the budgets",
@@ -65,19 +75,28 @@ const runNode = ({ root, env }, args) =>
   runOnTerminal(process.execPath, args, { env, cwd: root, interrupts: "terminal" });
 
 const runTool = ({ root, env }, tool, args) =>
-  runOnTerminal(join(root, "node_modules", ".bin", tool), args, { env, cwd: root, interrupts: "terminal" });
+  runOnTerminal(join(root, "node_modules", ".bin", tool), args, {
+    env,
+    cwd: root,
+    interrupts: "terminal",
+  });
 
 async function runTests(dev, args) {
   const options = args.filter((arg) => arg.startsWith("-"));
   const filters = args.filter((arg) => !arg.startsWith("-"));
   const all = globSync(["src/**/*.test.ts", "test/**/*.test.ts"], { cwd: dev.root }).sort();
-  const files = all.filter((file) => filters.every((filter) => file.includes(filter)));
+  const files = all.filter(
+    (file) => filters.length === 0 || filters.some((filter) => file.includes(filter)),
+  );
   if (files.length === 0) {
-    say(`no test file has ${filters.map((filter) => `"${filter}"`).join(" and ")} in its name.`);
+    say(`no test file has ${filters.map((filter) => `"${filter}"`).join(" or ")} in its name.`);
     return { code: 2, signal: null };
   }
-  const concurrency = `--test-concurrency=${TEST_FILES_AT_ONCE}`;
-  return await runNode(dev, ["--test", concurrency, ...options, ...files]);
+  const fixed = [
+    `--test-concurrency=${TEST_FILES_AT_ONCE}`,
+    "--test-global-setup=test/harness/global-setup.ts",
+  ];
+  return await runNode(dev, ["--test", ...fixed, ...options, ...files]);
 }
 
 async function runChecks(dev) {

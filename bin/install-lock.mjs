@@ -1,4 +1,13 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { isLockAbandoned } from "./launcher-plan.mjs";
@@ -76,12 +85,14 @@ function removeAbandoned(folder, lock, owner) {
   try {
     mkdirSync(takeover);
   } catch {
-    if (Date.now() - mtimeOf(takeover) > TAKEOVER_MS_MAX) rmSync(takeover, { recursive: true, force: true });
+    if (Date.now() - mtimeOf(takeover) > TAKEOVER_MS_MAX)
+      rmSync(takeover, { recursive: true, force: true });
     return;
   }
   try {
     const now = ownerOf(lock);
-    if (now?.host === owner?.host && now?.pid === owner?.pid) rmSync(lock, { recursive: true, force: true });
+    if (now?.host === owner?.host && now?.pid === owner?.pid)
+      rmSync(lock, { recursive: true, force: true });
   } finally {
     rmSync(takeover, { recursive: true, force: true });
   }

@@ -1,4 +1,14 @@
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { runQuietly } from "./child.mjs";
 import { withInstallLock } from "./install-lock.mjs";
@@ -84,7 +94,9 @@ export async function providePackages(root) {
 
 function reasonToInstall(root) {
   if (!existsSync(join(root, "node_modules"))) return "first start";
-  return textOf(stampFileOf(root)) === "" ? "what is there is incomplete" : "package-lock.json changed";
+  return textOf(stampFileOf(root)) === ""
+    ? "what is there is incomplete"
+    : "package-lock.json changed";
 }
 
 const stampFileOf = (root) => join(root, "node_modules", ".tallystick-installed");
@@ -120,7 +132,13 @@ async function locked(root, work) {
 }
 
 async function npm(args, cwd) {
-  const quiet = ["--no-audit", "--no-fund", "--no-progress", "--no-update-notifier", "--loglevel=error"];
+  const quiet = [
+    "--no-audit",
+    "--no-fund",
+    "--no-progress",
+    "--no-update-notifier",
+    "--loglevel=error",
+  ];
   const env = { ...process.env, PATH: pathWith(process.execPath) };
   const [command, ...first] = npmCommand();
   const { code, output } = await runQuietly(command, [...first, ...args, ...quiet], { env, cwd });
