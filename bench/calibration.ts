@@ -12,7 +12,12 @@ const ROW_BYTES = 320;
  * What this server can take in at all: rows per second of two concurrent server-side binary COPYs of the very events
  * that are ingested, into a table with raw's columns and one unique key. Everything else is a ratio to it.
  */
-export async function calibrate({ server, size, say, clock }: Omit<Bench, "calibration">): Promise<number> {
+export async function calibrate({
+  server,
+  size,
+  say,
+  clock,
+}: Omit<Bench, "calibration">): Promise<number> {
   await using db = await server.createDatabase();
   const today = dayOfUs(clock.now() * 1000);
   for (const day of [today - 1, today]) await createRawPartition(db.database, day);
@@ -28,7 +33,9 @@ export async function calibrate({ server, size, say, clock }: Omit<Bench, "calib
     await exec(db, ["truncate calibration"]);
     await db.database.sql`checkpoint`;
     const seconds = await timeSeconds(() =>
-      Promise.all(files.map((file) => exec(db, [`copy calibration from '${file}' (format binary)`]))),
+      Promise.all(
+        files.map((file) => exec(db, [`copy calibration from '${file}' (format binary)`])),
+      ),
     );
     perSecond.push(events / seconds);
     say(`calibration ${run + 1}/${size.calibrationRuns}: ${Math.round(events / seconds)} rows/s`);
@@ -38,7 +45,9 @@ export async function calibrate({ server, size, say, clock }: Omit<Bench, "calib
 
 /** Has the server write the events to files in its own directory, every second body to the other one. */
 async function writeFiles(db: BenchDatabase, bodies: readonly Buffer[]): Promise<string[]> {
-  const [row] = await db.database.sql<{ folder: string }>`select current_setting('data_directory') as folder`;
+  const [row] = await db.database.sql<{
+    folder: string;
+  }>`select current_setting('data_directory') as folder`;
   const files: string[] = [];
   for (let n = 0; n < FILES; n++) {
     const events = bodies
@@ -48,7 +57,9 @@ async function writeFiles(db: BenchDatabase, bodies: readonly Buffer[]): Promise
     const file = `${row?.folder ?? ""}/calibration-${n}`;
     await db.database.transaction(async (tx) => {
       await storeRaw(tx, events);
-      await tx.exec(`copy (select * from usage_event order by occurred_at) to '${file}' (format binary)`);
+      await tx.exec(
+        `copy (select * from usage_event order by occurred_at) to '${file}' (format binary)`,
+      );
       await tx.exec("truncate usage_event");
     });
     files.push(file);

@@ -1,5 +1,6 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
+import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 
@@ -12,20 +13,24 @@ export type Child = AsyncDisposable & {
   ask(request: string): Promise<Figures>;
 };
 
-const answerSchema = z.union([z.object({ figures: z.record(z.string(), z.number()) }), z.object({ error: z.string() })]);
+const answerSchema = z.union([
+  z.object({ figures: z.record(z.string(), z.number()) }),
+  z.object({ error: z.string() }),
+]);
 type Answer = z.output<typeof answerSchema>;
 
-/** Runs a script of this folder, which calls `serveParent`; resolves when it is ready for requests. */
-export async function startChild(script: string, args: readonly string[]): Promise<Child> {
-  const child = fork(fileURLToPath(new URL(script, import.meta.url)), [...args]);
+/** Runs a script that calls `serveParent`; resolves when it is ready for requests. */
+export async function startChild(script: URL, args: readonly string[]): Promise<Child> {
+  const child = fork(fileURLToPath(script), [...args]);
+  const name = basename(script.pathname);
   const receive = async (): Promise<Figures> => {
     const gone = new AbortController();
-    const onExit = (): void => gone.abort(new Error(`${script} ended`));
+    const onExit = (): void => gone.abort(new Error(`${name} ended`));
     child.once("exit", onExit);
     try {
       const [message] = await once(child, "message", { signal: gone.signal });
       const answer = answerSchema.parse(message);
-      if ("error" in answer) throw new Error(`${script}: ${answer.error}`);
+      if ("error" in answer) throw new Error(`${name}: ${answer.error}`);
       return answer.figures;
     } finally {
       child.off("exit", onExit);
@@ -52,14 +57,19 @@ export async function startChild(script: string, args: readonly string[]): Promi
 }
 
 /** The child's side: answers requests until the parent lets go or dies. */
-export async function serveParent(answers: Readonly<Record<string, () => Promise<Figures>>>): Promise<void> {
+export async function serveParent(
+  answers: Readonly<Record<string, () => Promise<Figures>>>,
+): Promise<void> {
   const send = (answer: Answer): void => void process.send?.(answer);
   process.on("message", (request) => {
     const work = answers[String(request)];
-    const figures = work ? work() : Promise.reject(new Error(`no such request: ${String(request)}`));
+    const figures = work
+      ? work()
+      : Promise.reject(new Error(`no such request: ${String(request)}`));
     figures.then(
       (figures) => send({ figures }),
-      (error: unknown) => send({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+      (error: unknown) =>
+        send({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
     );
   });
   send({ figures: {} });

@@ -32,11 +32,29 @@ export async function fillStore(database: Database, fineOrgs: number): Promise<{
     await fillWords(tx);
     await fillSketches(tx);
     await tx.exec(tableOfUse(fineOrgs));
-    await tx.exec(generateRows("rollup_model_15m", "15 minutes", `now() - interval '${QUARTERS_DAYS} days'`, "now()"));
-    await tx.exec(generateRows("rollup_model_hour", "1 hour", `now() - interval '${MONTHS} months'`, `now() - interval '${QUARTERS_DAYS} days'`));
-    await tx.exec(addUp("rollup_model_15m", "rollup_model_hour", { bucket: "date_trunc('hour', bucket)" }));
+    await tx.exec(
+      generateRows(
+        "rollup_model_15m",
+        "15 minutes",
+        `now() - interval '${QUARTERS_DAYS} days'`,
+        "now()",
+      ),
+    );
+    await tx.exec(
+      generateRows(
+        "rollup_model_hour",
+        "1 hour",
+        `now() - interval '${MONTHS} months'`,
+        `now() - interval '${QUARTERS_DAYS} days'`,
+      ),
+    );
+    await tx.exec(
+      addUp("rollup_model_15m", "rollup_model_hour", { bucket: "date_trunc('hour', bucket)" }),
+    );
     await tx.exec(generateDays());
-    await tx.exec(addUp("rollup_model_hour", "rollup_model_day", { bucket: "date_trunc('day', bucket)" }));
+    await tx.exec(
+      addUp("rollup_model_hour", "rollup_model_day", { bucket: "date_trunc('day', bucket)" }),
+    );
     for (const grain of ["15m", "hour", "day"]) {
       await tx.exec(addUp(`rollup_model_${grain}`, `rollup_org_${grain}`, { member: "0" }));
       await tx.exec(addUp(`rollup_org_${grain}`, `rollup_org_${grain}`, { org: "0" }));
@@ -66,7 +84,9 @@ async function fillWords(tx: Tx): Promise<void> {
 /** Sketches of latencies as they are in life, of several sizes, and of each size several. */
 async function fillSketches(tx: Tx): Promise<void> {
   const random = new Random(500);
-  await tx.exec("create temp table sketch (size int4, no int4, latencies int8, sum_ms int8, bytes bytea)");
+  await tx.exec(
+    "create temp table sketch (size int4, no int4, latencies int8, sum_ms int8, bytes bytea)",
+  );
   for (const [size, latencies] of SKETCH_SIZES.entries()) {
     for (let no = 0; no < SKETCHES_PER_SIZE; no++) {
       const sketch = new LatencySketch();
@@ -107,7 +127,10 @@ const inWorkingHours = `(
 
 /** Sizes are chosen by the number of requests. */
 const sketchSize = (requests: string): string =>
-  `case ${SKETCH_SIZES.slice(1).toReversed().map((least, i, all) => `when ${requests} >= ${least} then ${all.length - i}`).join(" ")} else 0 end`;
+  `case ${SKETCH_SIZES.slice(1)
+    .toReversed()
+    .map((least, i, all) => `when ${requests} >= ${least} then ${all.length - i}`)
+    .join(" ")} else 0 end`;
 
 /** What is derived from a row's requests: about 1,200 tokens and 0.4 cents each. */
 const measuresOf = (requests: string): string =>
@@ -146,7 +169,11 @@ const generateDays = (): string => `
    order by r.bucket, r.org_id, r.member_id`;
 
 /** Sums of finer rows; of every org but the pseudo-org of all. */
-const addUp = (from: string, into: string, key: { org?: string; member?: string; bucket?: string }): string => `
+const addUp = (
+  from: string,
+  into: string,
+  key: { org?: string; member?: string; bucket?: string },
+): string => `
   insert into ${into} (${COLUMNS})
   select r.org_id, r.member_id, r.bucket, r.outcome, ${USD}, r.requests, r.requests, r.t1, r.t2, 0, 0, r.t3, r.t4,
          r.t1 + r.t2 + r.t3 + r.t4, r.cost_nano, s.latencies, s.sum_ms, s.bytes

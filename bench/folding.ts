@@ -34,7 +34,7 @@ export async function startFolding(database: Database): Promise<Folding> {
 
 /** Starts the rollup as a process of its own on the database at `url`. */
 export async function startFoldProcess(url: string): Promise<Folding> {
-  const child = await startChild("./fold-child.ts", [url]);
+  const child = await startChild(new URL("./fold-child.ts", import.meta.url), [url]);
   return {
     foldAll: async () => void (await child.ask("foldAll")),
     readCpuUs: async () => (await child.ask("readCpu"))["cpuUs"] ?? null,
@@ -52,4 +52,3 @@ async function foldUp(rollup: Rollup, consumer: Consumer): Promise<void> {
     if (result.state === "standby") await sleepMs(STANDBY_MS);
   }
 }
-

@@ -10,7 +10,8 @@ import { lastMinutes, Traffic } from "./traffic.ts";
 const CONNECTIONS = 24;
 
 const [url, key, events] = process.argv.slice(2);
-if (url === undefined || key === undefined || events === undefined) throw new Error("usage: http-sender.ts URL KEY EVENTS");
+if (url === undefined || key === undefined || events === undefined)
+  throw new Error("usage: http-sender.ts URL KEY EVENTS");
 const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
 const answerSchema = z.object({ counts: z.object({ accepted: z.int() }) });
 let seed = 600;
@@ -31,10 +32,17 @@ async function sendAll(bodies: readonly Buffer[]): Promise<Figures> {
   const left = bodies.values();
   let accepted = 0;
   const sendOn = async (): Promise<void> => {
-    for (const body of left) accepted += await sendOne(body);
+    for (const body of left) {
+      const taken = await sendOne(body);
+      accepted += taken;
+    }
   };
   await Promise.all(Array.from({ length: CONNECTIONS }, sendOn));
-  return { accepted, seconds: (performance.now() - fromMs) / 1000, cpuUs: readOwnCpuUs() - cpuFrom };
+  return {
+    accepted,
+    seconds: (performance.now() - fromMs) / 1000,
+    cpuUs: readOwnCpuUs() - cpuFrom,
+  };
 }
 
 /** Posts one body and returns how many of its events were accepted. Throws on any other answer than 200. */
@@ -45,16 +53,21 @@ function sendOne(body: Buffer): Promise<number> {
       "content-type": "application/x-ndjson",
       "content-length": body.length,
     };
-    const sent = request(`${url}/analytics/v1/events`, { method: "POST", agent, headers }, (answer) => {
-      const parts: Buffer[] = [];
-      answer.on("data", (part: Buffer) => parts.push(part));
-      answer.on("error", reject);
-      answer.on("end", () => {
-        const text = Buffer.concat(parts).toString();
-        if (answer.statusCode !== 200) reject(new Error(`${answer.statusCode}: ${text.slice(0, 500)}`));
-        else resolve(answerSchema.parse(JSON.parse(text)).counts.accepted);
-      });
-    });
+    const sent = request(
+      `${url}/analytics/v1/events`,
+      { method: "POST", agent, headers },
+      (answer) => {
+        const parts: Buffer[] = [];
+        answer.on("data", (part: Buffer) => parts.push(part));
+        answer.on("error", reject);
+        answer.on("end", () => {
+          const text = Buffer.concat(parts).toString();
+          if (answer.statusCode !== 200)
+            reject(new Error(`${answer.statusCode}: ${text.slice(0, 500)}`));
+          else resolve(answerSchema.parse(JSON.parse(text)).counts.accepted);
+        });
+      },
+    );
     sent.on("error", reject);
     sent.end(body);
   });

@@ -14,7 +14,13 @@ const NAME = "HTTP";
  * The service as `npm start` runs it, all in one process, and a sender in another: NDJSON of 1,000 events a request
  * over kept-alive loopback connections, each answered when it is durable.
  */
-export async function measureHttp({ server, size, report, say, calibration }: Bench): Promise<void> {
+export async function measureHttp({
+  server,
+  size,
+  report,
+  say,
+  calibration,
+}: Bench): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "tallystick-bench-http-"));
   await using scope = new AsyncDisposableStack();
   scope.defer(() => rm(folder, { recursive: true, force: true }));
@@ -29,7 +35,10 @@ export async function measureHttp({ server, size, report, say, calibration }: Be
       signal: new AbortController().signal,
     }),
   );
-  const sender = scope.use(await startChild("./http-sender.ts", [app.url, app.adminKey.key, String(size.httpEvents)]));
+  const script = new URL("./http-sender.ts", import.meta.url);
+  const sender = scope.use(
+    await startChild(script, [app.url, app.adminKey.key, String(size.httpEvents)]),
+  );
   const postmaster = await server.pid();
   const readCpu = (): CpuReading => ({
     nodeUs: readOwnCpuUs(),
@@ -37,13 +46,19 @@ export async function measureHttp({ server, size, report, say, calibration }: Be
     postgresUs: readPostgresCpuUs(postmaster),
   });
 
-  const runs: { perSecond: number; serviceUs: number; postgresUs: number | null; senderUs: number }[] = [];
+  const runs: {
+    perSecond: number;
+    serviceUs: number;
+    postgresUs: number | null;
+    senderUs: number;
+  }[] = [];
   for (let run = -1; run < size.httpRuns; run++) {
     await sender.ask("prepare");
     const before = readCpu();
     const { accepted = 0, seconds = 0, cpuUs = 0 } = await sender.ask("send");
     const cpu = cpuBetween(before, readCpu());
-    if (accepted < size.httpEvents) throw new Error(`${accepted} of ${size.httpEvents} events were accepted`);
+    if (accepted < size.httpEvents)
+      throw new Error(`${accepted} of ${size.httpEvents} events were accepted`);
     // The first is the warm-up.
     if (run < 0) continue;
     runs.push({
@@ -56,7 +71,13 @@ export async function measureHttp({ server, size, report, say, calibration }: Be
   }
   const perSecond = median(runs.map((run) => run.perSecond));
   const ratio = { value: perSecond / calibration, to: "calibration" };
-  report.add({ bench: NAME, what: "answered events, rollup running", value: perSecond, unit: "events/s", ratio });
+  report.add({
+    bench: NAME,
+    what: "answered events, rollup running",
+    value: perSecond,
+    unit: "events/s",
+    ratio,
+  });
   const postgres = runs.flatMap((run) => run.postgresUs ?? []);
   report.add({
     bench: NAME,

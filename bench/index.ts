@@ -82,7 +82,12 @@ async function measure({ mode, names, server: kind, scale }: Options): Promise<O
   const base = { server, size, clock: systemClock, report, say };
   const machine = await describe(base);
   const calibration = await calibrate(base);
-  report.add({ bench: "calibration", what: "two concurrent COPYs from files", value: calibration, unit: "rows/s" });
+  report.add({
+    bench: "calibration",
+    what: "two concurrent COPYs from files",
+    value: calibration,
+    unit: "rows/s",
+  });
   const failed: string[] = [];
   for (const name of names) {
     say(name);
@@ -106,12 +111,16 @@ function stopOnSignals(scope: AsyncDisposableStack): void {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, () => {
       say("stopping");
-      void scope.disposeAsync().finally(() => process.exit(130));
+      const end = (): void => process.exit(130);
+      scope.disposeAsync().then(end, end);
     });
   }
 }
 
-async function writeResults({ mode, server }: Options, { report, machine, calibration }: Outcome): Promise<void> {
+async function writeResults(
+  { mode, server }: Options,
+  { report, machine, calibration }: Outcome,
+): Promise<void> {
   const date = new Date(systemClock.now()).toISOString();
   const folder = new URL("./results/", import.meta.url);
   await mkdir(folder, { recursive: true });

@@ -10,6 +10,7 @@ import { BODY_EVENTS, lastMinutes, orgName, Traffic, WORLD } from "./traffic.ts"
 const NAME = "naive design";
 const CONNECTIONS = 4;
 const DAYS = 7;
+const REPEATS = 10;
 const DAY_MS = 86_400_000;
 
 const TABLE = `
@@ -71,7 +72,9 @@ async function measureNaiveInserts({ server, size, clock, say }: Bench): Promise
 }
 
 async function insertBody(client: pg.Client, body: Buffer): Promise<void> {
-  const events = parseUsageEvents(body, "ndjson", { eventsMax: BODY_EVENTS }).flatMap(({ event }) => event ?? []);
+  const events = parseUsageEvents(body, "ndjson", { eventsMax: BODY_EVENTS }).flatMap(
+    ({ event }) => event ?? [],
+  );
   await client.query("begin");
   for (const event of events) await insertEvent(client, event);
   await client.query("commit");
@@ -107,13 +110,22 @@ async function compareQueries(bench: Bench): Promise<void> {
   const endMs = Math.floor(clock.now() / DAY_MS) * DAY_MS;
   const span = { fromMs: endMs - DAYS * DAY_MS + 60_000, toMs: endMs };
   await fillBoth(bench, db, span);
-  const window = { start: new Date(endMs - DAYS * DAY_MS).toISOString(), end: new Date(endMs).toISOString() };
+  const window = {
+    start: new Date(endMs - DAYS * DAY_MS).toISOString(),
+    end: new Date(endMs).toISOString(),
+  };
   const naive = () => askNaively(db, window);
   const rollups = () =>
-    getReliability(db.database, clock, { orgId: orgName(0), ...window, granularity: "hour", groupBy: "model", limit: 40 });
+    getReliability(db.database, clock, {
+      orgId: orgName(0),
+      ...window,
+      granularity: "hour",
+      groupBy: "model",
+      limit: 40,
+    });
   const time = async (ask: () => Promise<unknown>): Promise<number> => {
     const ms: number[] = [];
-    for (let run = -1; run < size.queryRepeats; run++) {
+    for (let run = -1; run < REPEATS; run++) {
       const seconds = await timeSeconds(ask);
       if (run >= 0) ms.push(seconds * 1000);
     }
@@ -122,7 +134,12 @@ async function compareQueries(bench: Bench): Promise<void> {
   const [naiveMs, rollupMs] = [await time(naive), await time(rollups)];
   say(`${NAME}: ${naiveMs.toFixed(1)} ms from events, ${rollupMs.toFixed(1)} ms from rollups`);
   const what = `${DAYS} days by hour and by model with percentiles, ${size.naiveQueryEvents / 1000} k events of one org`;
-  report.add({ bench: NAME, what: `${what}: percentile_cont over events`, value: naiveMs, unit: "ms" });
+  report.add({
+    bench: NAME,
+    what: `${what}: percentile_cont over events`,
+    value: naiveMs,
+    unit: "ms",
+  });
   report.add({
     bench: NAME,
     what: `${what}: Tallystick`,
@@ -133,7 +150,11 @@ async function compareQueries(bench: Bench): Promise<void> {
 }
 
 /** The events through Tallystick, and then copied over, which does not wait for a naive insert of each. */
-async function fillBoth({ server, size }: Bench, db: BenchDatabase, span: { fromMs: number; toMs: number }): Promise<void> {
+async function fillBoth(
+  { server, size }: Bench,
+  db: BenchDatabase,
+  span: { fromMs: number; toMs: number },
+): Promise<void> {
   {
     await using service = await openService(server, db, { rollup: "same process" });
     const bodies = new Traffic(701, { ...WORLD, orgs: 1 }).bodies(size.naiveQueryEvents, span);
@@ -155,14 +176,19 @@ async function fillBoth({ server, size }: Bench, db: BenchDatabase, span: { from
   await db.database.sql`vacuum analyze`;
 }
 
-async function askNaively({ database }: BenchDatabase, { start, end }: { start: string; end: string }): Promise<void> {
+async function askNaively(
+  { database }: BenchDatabase,
+  { start, end }: { start: string; end: string },
+): Promise<void> {
   const measures = `
     count(*) as requests,
     count(*) filter (where outcome > 1) as errors,
     percentile_cont(array[0.5, 0.9, 0.95, 0.99]) within group (order by latency_ms) as percentiles`;
   const where = `where org_id = '${orgName(0)}' and occurred_at >= '${start}' and occurred_at < '${end}'`;
   await database.transaction(async (tx) => {
-    await tx.exec(`select date_trunc('hour', occurred_at) as hour, ${measures} from usage_event_naive ${where} group by 1`);
+    await tx.exec(
+      `select date_trunc('hour', occurred_at) as hour, ${measures} from usage_event_naive ${where} group by 1`,
+    );
     await tx.exec(`select model_id, ${measures} from usage_event_naive ${where} group by 1`);
   });
 }

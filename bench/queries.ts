@@ -1,4 +1,10 @@
-import { getReliability, getTopOrgs, getUsage, type ReliabilityQuestion, type UsageQuestion } from "#query";
+import {
+  getReliability,
+  getTopOrgs,
+  getUsage,
+  type ReliabilityQuestion,
+  type UsageQuestion,
+} from "#query";
 import type { Bench } from "./bench.ts";
 import { fillStore, DENSE_ORG, USUAL_ORG } from "./filled-store.ts";
 import { quantile, timeSeconds } from "./measure.ts";
@@ -41,12 +47,23 @@ export async function measureQueries(bench: Bench): Promise<void> {
     }
     const [p50, p95] = [quantile(ms, 0.5), quantile(ms, 0.95)];
     const budget = msMax === undefined ? undefined : atMost(p95, msMax, "ms");
-    report.add({ bench: NAME, what: `${what}, p95`, value: p95, unit: "ms", also: { p50 }, budget });
+    report.add({
+      bench: NAME,
+      what: `${what}, p95`,
+      value: p95,
+      unit: "ms",
+      also: { p50 },
+      budget,
+    });
     say(`${NAME}: ${what}: p50 ${p50.toFixed(1)} ms, p95 ${p95.toFixed(1)} ms`);
   }
 }
 
-type Asker = Pick<Bench, "clock"> & { database: Parameters<typeof getUsage>[0]; orgId: string; who: string };
+type Asker = Pick<Bench, "clock"> & {
+  database: Parameters<typeof getUsage>[0];
+  orgId: string;
+  who: string;
+};
 
 /** The questions of the page about one org. */
 function listOrgQuestions({ database, clock, orgId, who }: Asker): Question[] {
@@ -66,22 +83,60 @@ function listOrgQuestions({ database, clock, orgId, who }: Asker): Question[] {
   const year = lastMonths(clock.now(), 13);
   return [
     usage("7 days by hour and model", WEEK_MS_MAX, { ...week, ...byModel, granularity: "hour" }),
-    reliability("7 days by hour and model, percentiles", WEEK_MS_MAX, { ...week, ...byModel, granularity: "hour" }),
-    usage("7 days by day and model, Asia/Kathmandu", WEEK_MS_MAX, { ...kathmandu, ...byModel, granularity: "day" }),
-    reliability("7 days by day and model, percentiles, Asia/Kathmandu", WEEK_MS_MAX, { ...kathmandu, ...byModel, granularity: "day" }),
-    reliability("7 days by hour and model, percentiles, Asia/Kathmandu", WEEK_MS_MAX, { ...kathmandu, ...byModel, granularity: "hour" }),
-    usage("13 months by local day, America/New_York", TREND_MS_MAX, { ...year, timeZone: "America/New_York", granularity: "day" }),
-    reliability("13 months by local day, percentiles, America/New_York", TREND_MS_MAX, { ...year, timeZone: "America/New_York", granularity: "day" }),
-    usage("13 months by month and model", TREND_MS_MAX, { ...year, ...byModel, granularity: "month" }),
-    reliability("13 months by month and model, percentiles", TREND_MS_MAX, { ...year, ...byModel, granularity: "month" }),
-    reliability("24 hours by quarter, percentiles", WEEK_MS_MAX, { ...lastDays({ clock }, 1), granularity: "15m" }),
+    reliability("7 days by hour and model, percentiles", WEEK_MS_MAX, {
+      ...week,
+      ...byModel,
+      granularity: "hour",
+    }),
+    usage("7 days by day and model, Asia/Kathmandu", WEEK_MS_MAX, {
+      ...kathmandu,
+      ...byModel,
+      granularity: "day",
+    }),
+    reliability("7 days by day and model, percentiles, Asia/Kathmandu", WEEK_MS_MAX, {
+      ...kathmandu,
+      ...byModel,
+      granularity: "day",
+    }),
+    reliability("7 days by hour and model, percentiles, Asia/Kathmandu", WEEK_MS_MAX, {
+      ...kathmandu,
+      ...byModel,
+      granularity: "hour",
+    }),
+    usage("13 months by local day, America/New_York", TREND_MS_MAX, {
+      ...year,
+      timeZone: "America/New_York",
+      granularity: "day",
+    }),
+    reliability("13 months by local day, percentiles, America/New_York", TREND_MS_MAX, {
+      ...year,
+      timeZone: "America/New_York",
+      granularity: "day",
+    }),
+    usage("13 months by month and model", TREND_MS_MAX, {
+      ...year,
+      ...byModel,
+      granularity: "month",
+    }),
+    reliability("13 months by month and model, percentiles", TREND_MS_MAX, {
+      ...year,
+      ...byModel,
+      granularity: "month",
+    }),
+    reliability("24 hours by quarter, percentiles", WEEK_MS_MAX, {
+      ...lastDays({ clock }, 1),
+      granularity: "15m",
+    }),
   ];
 }
 
 /** Whole UTC days, which the store has, up to the last midnight. */
 function lastDays({ clock }: Pick<Bench, "clock">, days: number): { start: string; end: string } {
   const endMs = Math.floor(clock.now() / DAY_MS) * DAY_MS;
-  return { start: new Date(endMs - days * DAY_MS).toISOString(), end: new Date(endMs).toISOString() };
+  return {
+    start: new Date(endMs - days * DAY_MS).toISOString(),
+    end: new Date(endMs).toISOString(),
+  };
 }
 
 /** From the first of the month so many months ago (dates: midnight in the zone asked for). */

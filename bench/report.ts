@@ -41,15 +41,26 @@ export class Report {
       row.bench,
       row.what,
       `${formatNumber(row.value)} ${row.unit}`,
-      Object.entries(row.also ?? {}).map(([name, value]) => `${name} ${formatNumber(value)}`).join(", "),
+      Object.entries(row.also ?? {})
+        .map(([name, value]) => `${name} ${formatNumber(value)}`)
+        .join(", "),
       row.ratio ? `${row.ratio.value.toFixed(2)} of ${row.ratio.to}` : "",
       row.budget?.text ?? "",
       row.budget ? (row.budget.isMet ? "ok" : "OVER") : "",
     ]);
-    const widths = header.map((name, i) => Math.max(name.length, ...lines.map((line) => line[i]?.length ?? 0)));
+    const widths = header.map((name, i) =>
+      Math.max(name.length, ...lines.map((line) => line[i]?.length ?? 0)),
+    );
     const format = (line: readonly string[]): string =>
-      line.map((cell, i) => (i === 2 ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))).join("  ").trimEnd();
-    return [format(header), format(widths.map((width) => "-".repeat(width))), ...lines.map(format)].join("\n");
+      line
+        .map((cell, i) => (i === 2 ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+        .join("  ")
+        .trimEnd();
+    return [
+      format(header),
+      format(widths.map((width) => "-".repeat(width))),
+      ...lines.map(format),
+    ].join("\n");
   }
 }
 

@@ -75,16 +75,29 @@ async function startEmbedded(folder: string): Promise<Started> {
 async function startDebian(folder: string): Promise<Started> {
   const settings: Record<string, string> = { ...createPostgresSettings() };
   // Said by the harness in its own way, or about logs.
-  for (const name of ["listen_addresses", "unix_socket_directories", "password_encryption", "logging_collector"]) {
+  for (const name of [
+    "listen_addresses",
+    "unix_socket_directories",
+    "password_encryption",
+    "logging_collector",
+  ]) {
     delete settings[name];
   }
   const production = { ...settings, fsync: "on", full_page_writes: "on" };
   const lines = Object.entries(production).map(([name, value]) => `${name} = '${value}'`);
   const server = await startDebianPostgres(join(folder, "server"), lines);
-  return { url: server.url, pid: server.pid, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  return {
+    url: server.url,
+    pid: server.pid,
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
 }
 
-async function createDatabase(serverUrl: string, name: string, template: string): Promise<BenchDatabase> {
+async function createDatabase(
+  serverUrl: string,
+  name: string,
+  template: string,
+): Promise<BenchDatabase> {
   await runAlone(serverUrl, `create database ${name} template ${template}`);
   // What was written so far is not to be written out during the measurement.
   await runAlone(serverUrl, "checkpoint");

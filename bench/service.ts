@@ -87,7 +87,10 @@ export function defaultIngestSettings(): IngestSettings {
       actorsMax: config.actorsPerOrgMax,
       errorCodesMax: 1000,
     },
-    keys: { partitionKeysMax: config.keyPartitionKeysMax, windowHours: config.dedupWindowDays * 24 },
+    keys: {
+      partitionKeysMax: config.keyPartitionKeysMax,
+      windowHours: config.dedupWindowDays * 24,
+    },
   };
 }
 
@@ -104,7 +107,10 @@ export type Answered = Record<IngestOutcome["status"], number>;
 const IN_FLIGHT = 48;
 
 /** Has all bodies committed, many at a time, and counts the answers. */
-export async function ingestBodies(ingestor: Ingestor, bodies: readonly Buffer[]): Promise<Answered> {
+export async function ingestBodies(
+  ingestor: Ingestor,
+  bodies: readonly Buffer[],
+): Promise<Answered> {
   const answered: Answered = { accepted: 0, duplicate: 0, conflict: 0, rejected: 0 };
   const left = bodies.values();
   const sendOn = async (): Promise<void> => {

@@ -13,10 +13,19 @@ export const WORLD: World = { orgs: ORGS, models: MODELS, clientsPerOrg: 4, acto
 export type Span = { fromMs: number; toMs: number };
 
 /** The ten minutes before `nowMs`: events that were just sent. */
-export const lastMinutes = (nowMs: number): Span => ({ fromMs: nowMs - 600_000, toMs: nowMs - 20_000 });
+export const lastMinutes = (nowMs: number): Span => ({
+  fromMs: nowMs - 600_000,
+  toMs: nowMs - 20_000,
+});
 
 const ERROR_SHARE = 0.02;
-const ERROR_CODES = ["rate_limit_exceeded", "upstream_timeout", "invalid_request", "content_filter", "internal"];
+const ERROR_CODES = [
+  "rate_limit_exceeded",
+  "upstream_timeout",
+  "invalid_request",
+  "content_filter",
+  "internal",
+];
 const REGIONS = ["eu-west-1", "us-east-1", "ap-south-1", "sa-east-1"];
 const ROUTES = ["chat", "code", "mail", "docs"];
 const DISORDER_MS = 10_000;
@@ -47,12 +56,13 @@ export class Traffic {
     return (
       `{"event_id":"${this.#uuid()}","occurred_at":"${new Date(occurredAtMs).toISOString()}",` +
       `"org_id":"${orgName(org)}","model_id":"${modelName(random.below(this.#world.models))}",` +
-      `"client_id":"client-${random.below(this.#world.clientsPerOrg)}",` +
+      `"client_id":"app-${random.below(this.#world.clientsPerOrg)}",` +
       `"actor_id":"user-${org}-${random.below(this.#world.actorsPerOrg)}",` +
-      `"input_tokens":${input},"cache_read_tokens":${random.below(2) * 512},"output_tokens":${output},` +
+      `"input_tokens":${input},"cache_read_tokens":${random.below(2) * 512},"cache_write_5m_tokens":0,` +
+      `"output_tokens":${output},"reasoning_tokens":${isError ? 0 : random.below(2) * 64},` +
       `"latency_ms":${latencyMs},"ttft_ms":${latencyMs >> 2},"status":"${isError ? "error" : "success"}"${error},` +
-      `"cost_estimate":"0.${String(input * 3 + output * 15).padStart(6, "0")}","currency":"USD",` +
-      `"metadata":{"region":"${REGIONS[random.below(4)]}","route":"${ROUTES[random.below(4)]}","tier":"p1","stream":true}}`
+      `"cost_estimate":"0.${String(input * 3 + output * 15).padStart(6, "0")}",` +
+      `"metadata":{"region":"${REGIONS[random.below(4)]}","route":"${ROUTES[random.below(4)]}"}}`
     );
   }
 
@@ -68,7 +78,10 @@ export class Traffic {
     const count = Math.ceil(events / BODY_EVENTS);
     const step = (span.toMs - span.fromMs) / count;
     return Array.from({ length: count }, (_, i) =>
-      this.body(BODY_EVENTS, { fromMs: span.fromMs + i * step, toMs: span.fromMs + (i + 1) * step }),
+      this.body(BODY_EVENTS, {
+        fromMs: span.fromMs + i * step,
+        toMs: span.fromMs + (i + 1) * step,
+      }),
     );
   }
 

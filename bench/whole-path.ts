@@ -26,21 +26,33 @@ export async function measureWholePath(bench: Bench): Promise<void> {
     for (const place of PLACES) {
       const run = await runOnce(bench, place, 100 + n);
       runs[place].push(run);
-      bench.say(`${NAME}, rollup in ${place}, ${n + 1}/${bench.size.wholePathRuns}: ${Math.round(run.perSecond)} events/s`);
+      bench.say(
+        `${NAME}, rollup in ${place}, ${n + 1}/${bench.size.wholePathRuns}: ${Math.round(run.perSecond)} events/s`,
+      );
     }
   }
-  const speed = (place: (typeof PLACES)[number]): number => median(runs[place].map((run) => run.perSecond));
+  const speed = (place: (typeof PLACES)[number]): number =>
+    median(runs[place].map((run) => run.perSecond));
   const [best, other] = PLACES.toSorted((a, b) => speed(b) - speed(a));
   if (best === undefined || other === undefined) throw new Error("two places were measured");
-  reportSpeed(bench, `committed and rolled up, rollup in ${best}`, { perSecond: speed(best), isHeadline: true });
-  reportSpeed(bench, `the same, rollup in ${other}`, { perSecond: speed(other), isHeadline: false });
+  reportSpeed(bench, `committed and rolled up, rollup in ${best}`, {
+    perSecond: speed(best),
+    isHeadline: true,
+  });
+  reportSpeed(bench, `the same, rollup in ${other}`, {
+    perSecond: speed(other),
+    isHeadline: false,
+  });
   for (const place of PLACES) reportCpu(bench, place, runs[place]);
   reportBytes(bench, runs[best]);
 }
 
 /** Parsing alone, on one core. */
 function measureParsing({ size, clock, report, say }: Bench): void {
-  const bodies = new Traffic(2).bodies(Math.min(size.wholePathEvents, 200_000), lastMinutes(clock.now()));
+  const bodies = new Traffic(2).bodies(
+    Math.min(size.wholePathEvents, 200_000),
+    lastMinutes(clock.now()),
+  );
   const usPerEvent: number[] = [];
   for (let run = 0; run < 3; run++) {
     const from = readOwnCpuUs();
@@ -53,7 +65,11 @@ function measureParsing({ size, clock, report, say }: Bench): void {
   say(`parsing: ${median(usPerEvent).toFixed(2)} µs/event`);
 }
 
-async function runOnce({ server, size, clock }: Bench, rollup: RollupPlace, seed: number): Promise<Run> {
+async function runOnce(
+  { server, size, clock }: Bench,
+  rollup: RollupPlace,
+  seed: number,
+): Promise<Run> {
   const traffic = new Traffic(seed);
   await using db = await server.createDatabase();
   await using service = await openService(server, db, { rollup });
@@ -76,7 +92,11 @@ async function runOnce({ server, size, clock }: Bench, rollup: RollupPlace, seed
   const per = (us: number | null): number | null => us && us / events;
   return {
     perSecond: events / seconds,
-    cpu: { nodeUs: cpu.nodeUs / events, rollupUs: per(cpu.rollupUs), postgresUs: per(cpu.postgresUs) },
+    cpu: {
+      nodeUs: cpu.nodeUs / events,
+      rollupUs: per(cpu.rollupUs),
+      postgresUs: per(cpu.postgresUs),
+    },
     bytes: {
       raw: (bytesAfter.raw - bytesBefore.raw) / events,
       keys: (bytesAfter.keys - bytesBefore.keys) / events,
@@ -127,7 +147,12 @@ function reportCpu({ report }: Bench, place: RollupPlace, runs: readonly Run[]):
   const add = (part: string, pick: (cpu: CpuReading) => number | null): void => {
     const values = runs.flatMap(({ cpu }) => pick(cpu) ?? []);
     if (values.length === 0) return;
-    report.add({ bench: NAME, what: `CPU of ${part}, rollup in ${place}`, value: median(values), unit: "µs/event" });
+    report.add({
+      bench: NAME,
+      what: `CPU of ${part}, rollup in ${place}`,
+      value: median(values),
+      unit: "µs/event",
+    });
   };
   add(place === "same process" ? "ingestion and rollup" : "ingestion", (cpu) => cpu.nodeUs);
   add("the rollup", (cpu) => cpu.rollupUs);
@@ -139,7 +164,19 @@ function reportBytes({ report }: Bench, runs: readonly Run[]): void {
   const keys = median(runs.map(({ bytes }) => bytes.keys));
   const wal = median(runs.map(({ bytes }) => bytes.wal));
   const unit = "bytes/event";
-  report.add({ bench: NAME, what: "raw with indexes", value: raw, unit, budget: atMost(raw, RAW_BYTES_MAX) });
-  report.add({ bench: NAME, what: "key ledger", value: keys, unit, budget: atMost(keys, KEY_BYTES_MAX) });
+  report.add({
+    bench: NAME,
+    what: "raw with indexes",
+    value: raw,
+    unit,
+    budget: atMost(raw, RAW_BYTES_MAX),
+  });
+  report.add({
+    bench: NAME,
+    what: "key ledger",
+    value: keys,
+    unit,
+    budget: atMost(keys, KEY_BYTES_MAX),
+  });
   report.add({ bench: NAME, what: "write-ahead log, rollups included", value: wal, unit });
 }

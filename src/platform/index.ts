@@ -2,7 +2,12 @@ export { openDataDir, findDataDirHolder, writePrivateFile, type DataDir } from "
 export { findFreePort } from "./free-port.ts";
 export { checkMachine, checkPostgres, type Check } from "./machine-checks.ts";
 export { openPostgres, type Postgres, type PostgresDeps } from "./postgres.ts";
-export { startPostgres, type EmbeddedPostgres, type EmbeddedPostgresOptions } from "./postgres-embedded.ts";
+export {
+  findEmbeddedUrl,
+  startPostgres,
+  type EmbeddedPostgres,
+  type EmbeddedPostgresOptions,
+} from "./postgres-embedded.ts";
 export { listMissingLinks } from "./postgres-runtime.ts";
 export {
   connectPostgres,
