@@ -28,6 +28,7 @@ const CHECKS = [
 const GENERATED = {
   schema: { file: "schema.sql", script: "test/generate/schema.ts" },
   openapi: { file: "contracts/openapi.json", script: "test/generate/openapi.ts" },
+  "cli-docs": { file: "docs/cli.md", script: "test/generate/cli-docs.ts" },
   "config-docs": { file: "docs/configuration.md", script: "test/generate/config-docs.ts" },
 };
 

@@ -1,6 +1,6 @@
 import { randomInt, randomUUID } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import manifest from "../package.json" with { type: "json" };
 import { openApi, type Api, type ApiLimits, type ReadinessProbe } from "#api";
@@ -11,12 +11,23 @@ import { createCrash, neverCrash, OperatorError, type Clock, type Logger } from 
 import {
   checkMachine,
   checkPostgres,
+  connectPostgres,
+  findDataDirHolder,
+  findEmbeddedUrl,
   openDataDir,
   openPostgres,
   writePrivateFile,
   type Check,
 } from "#platform";
-import { startRollup, type Rollup } from "#rollup";
+import {
+  startReconciler,
+  startRollup,
+  verify,
+  type Rollup,
+  type VerifyProgress,
+  type VerifyRange,
+  type VerifyReport,
+} from "#rollup";
 import {
   explainSchemaVersion,
   getSchemaVersion,
@@ -29,6 +40,7 @@ import {
 } from "#store";
 
 export type { Check } from "#platform";
+export type { Difference, VerifyProgress, VerifyRange, VerifyReport } from "#rollup";
 /** For `import`: how the rows of foreign files become events. */
 export {
   createAzureTraceAdapter,
@@ -86,7 +98,9 @@ const OWNER_CONNECTIONS_SPARE = 6;
  */
 export async function openApp(config: Config, deps: AppDeps): Promise<App> {
   const { logger, clock, random, signal } = deps;
-  const crash = config.crashpoint ? createCrash(config.crashpoint.name, config.crashpoint.pass) : neverCrash;
+  const crash = config.crashpoint
+    ? createCrash(config.crashpoint.name, config.crashpoint.pass)
+    : neverCrash;
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
 
@@ -104,9 +118,20 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
   };
   const database = scope.use(await openAppDatabase(postgres.url, config, onIdleError));
   const ingestor = scope.use(
-    await openIngestor({ database, clock, logger, registry, crash, random, settings: ingestSettings(config) }),
+    await openIngestor({
+      database,
+      clock,
+      logger,
+      registry,
+      crash,
+      random,
+      settings: ingestSettings(config),
+    }),
   );
-  const rollup = scope.use(await startRollup({ database, clock, logger, registry, crash, random, settings: config }));
+  const rollup = scope.use(
+    await startRollup({ database, clock, logger, registry, crash, random, settings: config }),
+  );
+  scope.use(startReconciler({ database, clock, logger }));
   scope.defer(() => crash("shutdown_mid_drain"));
   signal.throwIfAborted();
   const api = scope.use(
@@ -124,7 +149,10 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
     }),
   );
   const note = join(dataDir.path, "service.json");
-  await writePrivateFile(note, `${JSON.stringify({ url: reachableUrl(api.url), pid: process.pid })}\n`);
+  await writePrivateFile(
+    note,
+    `${JSON.stringify({ url: reachableUrl(api.url), pid: process.pid })}\n`,
+  );
   scope.defer(() => rm(note, { force: true }));
 
   const owned = scope.move();
@@ -147,7 +175,9 @@ export async function migrateDatabase(
   config: Config,
   deps: AppDeps,
 ): Promise<{ applied: string[]; version: SchemaVersion; explanation: string }> {
-  const crash = config.crashpoint ? createCrash(config.crashpoint.name, config.crashpoint.pass) : neverCrash;
+  const crash = config.crashpoint
+    ? createCrash(config.crashpoint.name, config.crashpoint.pass)
+    : neverCrash;
   await using dataDir = await openDataDir(config.dataDir, deps.clock);
   await using postgres = await openPostgres(config, dataDir.path, deps);
   const applied = await migrate(postgres.url, { logger: deps.logger, crash });
@@ -163,8 +193,17 @@ export async function diagnose(config: Config, clock: Clock): Promise<Check[]> {
   if (url === undefined || check.state === "failed") return checks;
 
   const version = await getSchemaVersion(url);
-  const state = { current: "ok", behind: "warning", ahead: "warning", too_far_ahead: "failed" } as const;
-  checks.push({ name: "migrations", state: state[version.state], detail: explainSchemaVersion(version) });
+  const state = {
+    current: "ok",
+    behind: "warning",
+    ahead: "warning",
+    too_far_ahead: "failed",
+  } as const;
+  checks.push({
+    name: "migrations",
+    state: state[version.state],
+    detail: explainSchemaVersion(version),
+  });
   if (version.schemaVersion === 0) return checks;
 
   await using database = await openAppDatabase(url, config, () => undefined);
@@ -180,7 +219,53 @@ export async function diagnose(config: Config, clock: Clock): Promise<Check[]> {
   return checks;
 }
 
-const openAppDatabase = (url: string, config: Config, onIdleError: (error: Error) => void): Promise<Database> =>
+/** One statement of a verification may take this long: it reads all events of a day. */
+const VERIFY_STATEMENT_MS_MAX = 600_000;
+
+/**
+ * Compares all that is stored with itself, whether the service runs or not: the database brought along is started for
+ * the time when it does not. Reads only. Throws OperatorError when there is no database, or none of this version.
+ */
+export async function verifyDatabase(
+  config: Config,
+  deps: AppDeps,
+  { range, onVerified }: { range: VerifyRange; onVerified: (progress: VerifyProgress) => void },
+): Promise<VerifyReport> {
+  await using scope = new AsyncDisposableStack();
+  const url = config.databaseUrl ?? (await reachEmbedded(config, deps, scope));
+  await connectPostgres(url, { ...deps, attemptsMax: 3 });
+  const version = await getSchemaVersion(url);
+  if (version.state !== "current") throw new OperatorError(explainSchemaVersion(version));
+  const patient = { ...config, ownerStatementMsMax: VERIFY_STATEMENT_MS_MAX };
+  const database = scope.use(await openAppDatabase(url, patient, () => undefined));
+  return await verify({ database, clock: deps.clock }, range, (progress) => {
+    deps.signal.throwIfAborted();
+    onVerified(progress);
+  });
+}
+
+/** The embedded database of a service that runs, or else of its own until the scope ends. */
+async function reachEmbedded(
+  config: Config,
+  deps: AppDeps,
+  scope: AsyncDisposableStack,
+): Promise<string> {
+  const folder = resolve(config.dataDir);
+  const url = await findEmbeddedUrl(folder);
+  if (url === undefined)
+    throw new OperatorError(
+      `${folder} holds no database yet: the first "tallystick start" makes it.`,
+    );
+  if ((await findDataDirHolder(folder, deps.clock)) !== undefined) return url;
+  const dataDir = scope.use(await openDataDir(folder, deps.clock));
+  return scope.use(await openPostgres(config, dataDir.path, deps)).url;
+}
+
+const openAppDatabase = (
+  url: string,
+  config: Config,
+  onIdleError: (error: Error) => void,
+): Promise<Database> =>
   openDatabase({
     url,
     ownerConnectionsMax: config.ingestLanes + OWNER_CONNECTIONS_SPARE,
@@ -219,15 +304,24 @@ const apiLimits = (config: Config): ApiLimits => ({
   drainMsMax: config.shutdownGraceMs * DRAIN_SHARE,
 });
 
-async function listen(config: Config, deps: Omit<Parameters<typeof openApi>[0], "host" | "port">): Promise<Api> {
+async function listen(
+  config: Config,
+  deps: Omit<Parameters<typeof openApi>[0], "host" | "port">,
+): Promise<Api> {
   const { host, port } = config;
   try {
     return await openApi({ ...deps, host, port });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : "";
     const reasons = new Map<unknown, string>([
-      ["EADDRINUSE", `Port ${port} of ${host} is in use by another program. Stop it, or choose another with --port.`],
-      ["EACCES", `Port ${port} may only be opened by the administrator. Choose one above 1023 with --port.`],
+      [
+        "EADDRINUSE",
+        `Port ${port} of ${host} is in use by another program. Stop it, or choose another with --port.`,
+      ],
+      [
+        "EACCES",
+        `Port ${port} may only be opened by the administrator. Choose one above 1023 with --port.`,
+      ],
       ["EADDRNOTAVAIL", `HOST is no address of this machine.`],
       ["ENOTFOUND", `HOST cannot be found.`],
     ]);
@@ -236,7 +330,13 @@ async function listen(config: Config, deps: Omit<Parameters<typeof openApi>[0], 
   }
 }
 
-type ProbeDeps = { database: Database; ingestor: Ingestor; rollup: Rollup; clock: Clock; databaseUrl: string };
+type ProbeDeps = {
+  database: Database;
+  ingestor: Ingestor;
+  rollup: Rollup;
+  clock: Clock;
+  databaseUrl: string;
+};
 const SCHEMA_CHECK_MS = 30_000;
 
 /**
@@ -258,11 +358,17 @@ function createProbes(deps: ProbeDeps): Record<string, ReadinessProbe> {
       const ok = schema.version.state === "current" || schema.version.state === "ahead";
       return { ok, detail: explainSchemaVersion(schema.version) };
     },
-    ingest: async () => ({ ok: true, detail: `${ingestor.pendingEvents} events waiting to be committed` }),
+    ingest: async () => ({
+      ok: true,
+      detail: `${ingestor.pendingEvents} events waiting to be committed`,
+    }),
     rollup: async () => ({
       ok: true,
       detail: Object.entries(rollup.stats())
-        .map(([consumer, { state, lagSeconds }]) => `${consumer}: ${state}${lagSeconds === null ? "" : `, ${lagSeconds.toFixed(1)} s behind`}`)
+        .map(
+          ([consumer, { state, lagSeconds }]) =>
+            `${consumer}: ${state}${lagSeconds === null ? "" : `, ${lagSeconds.toFixed(1)} s behind`}`,
+        )
         .join("; "),
     }),
   };
@@ -274,7 +380,9 @@ async function findOrMakeAdminKey(dataDir: string): Promise<AdminKey> {
   const file = join(dataDir, "admin-key");
   const known = (await readFile(file, "utf8").catch(() => "")).trim();
   if (known !== "") return { key: known, file, isNew: false };
-  const secret = Array.from({ length: 32 }, () => KEY_LETTERS.charAt(randomInt(KEY_LETTERS.length))).join("");
+  const secret = Array.from({ length: 32 }, () =>
+    KEY_LETTERS.charAt(randomInt(KEY_LETTERS.length)),
+  ).join("");
   const key = `tally_admin_${secret}`;
   await writePrivateFile(file, `${key}\n`);
   return { key, file, isNew: true };
@@ -286,4 +394,3 @@ function reachableUrl(url: string): string {
   const host = hostname === "0.0.0.0" ? "127.0.0.1" : hostname === "[::]" ? "[::1]" : hostname;
   return `${protocol}//${host}:${port}`;
 }
-

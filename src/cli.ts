@@ -1,4 +1,5 @@
 import { randomInt } from "node:crypto";
+import { readFileSync } from "node:fs";
 import manifest from "../package.json" with { type: "json" };
 import { ConfigError } from "#config";
 import { findClosest, OperatorError } from "#kernel";
@@ -20,7 +21,9 @@ const COMMANDS = new Map<string, () => Promise<Command>>([
 async function main([name, ...args]: readonly string[], io: CommandIo): Promise<number> {
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
     const load = args[0] === undefined ? undefined : COMMANDS.get(args[0]);
-    (name === undefined ? io.stderr : io.stdout).write(load ? (await load()).usage : await formatHelp());
+    (name === undefined ? io.stderr : io.stdout).write(
+      load ? (await load()).usage : await formatHelp(),
+    );
     return name === undefined ? EXIT.usage : EXIT.ok;
   }
   if (name === "--version" || name === "-v" || name === "version") {
@@ -57,7 +60,9 @@ function explain(error: unknown, name: string, io: CommandIo): number {
     return error instanceof ConfigError ? EXIT.usage : EXIT.unavailable;
   }
   if (io.signal.aborted) return EXIT.interrupted;
-  io.stderr.write(`This should not have happened:\n${error instanceof Error ? error.stack : String(error)}\n`);
+  io.stderr.write(
+    `This should not have happened:\n${error instanceof Error ? error.stack : String(error)}\n`,
+  );
   return EXIT.bug;
 }
 
@@ -76,7 +81,10 @@ ${lines.join("")}
 /** First signal: the command is asked to stop. Second: the process ends at once. */
 function listenForSignals(): AbortSignal {
   const stopping = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  const names: NodeJS.Signals[] = isHangupIgnored()
+    ? ["SIGINT", "SIGTERM"]
+    : ["SIGINT", "SIGTERM", "SIGHUP"];
+  for (const name of names) {
     process.on(name, () => {
       if (stopping.signal.aborted) process.exit(EXIT.interrupted);
       stopping.abort(new Error(`stopped by ${name}`));
@@ -85,10 +93,22 @@ function listenForSignals(): AbortSignal {
   return stopping.signal;
 }
 
+/** Whether whoever started this process wants it to outlive the terminal (nohup). Listening would undo that. */
+function isHangupIgnored(): boolean {
+  try {
+    const [, mask = "0"] =
+      /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+    return (BigInt(`0x${mask}`) & 1n) === 1n;
+  } catch {
+    return false;
+  }
+}
+
 /** A reader that left (a closed pipe) ends a command quietly; any other trouble with standard output is an error. */
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(error.code === "EPIPE" ? EXIT.ok : EXIT.unavailable);
 });
+process.stderr.on("error", () => undefined); // nobody is left to tell
 
 const code = await main(process.argv.slice(2), {
   stdout: process.stdout,

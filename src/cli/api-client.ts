@@ -35,7 +35,10 @@ export class ApiProblem extends OperatorError {
   /** From Retry-After. */
   readonly retryAfterSeconds: number | undefined;
 
-  constructor(message: string, answer: { status: number; code: string; retryAfterSeconds: number | undefined }) {
+  constructor(
+    message: string,
+    answer: { status: number; code: string; retryAfterSeconds: number | undefined },
+  ) {
     super(message);
     this.status = answer.status;
     this.code = answer.code;
@@ -57,7 +60,9 @@ export async function findApi({ url, apiKey, dataDir }: ApiHints): Promise<ApiPl
   const key = apiKey ?? (await readOptional(join(dataDir, "admin-key")))?.trim();
   if (key === undefined || key === "") {
     const place = resolve(dataDir, "admin-key");
-    throw new OperatorError(`No API key: set TALLYSTICK_API_KEY, or name the folder that holds it with --data-dir (looked for ${place}).`);
+    throw new OperatorError(
+      `No API key: set TALLYSTICK_API_KEY, or name the folder that holds it with --data-dir (looked for ${place}).`,
+    );
   }
   return { url: note.url.replace(/\/+$/, ""), apiKey: key };
 }
@@ -76,7 +81,9 @@ async function readOptional(path: string): Promise<string | undefined> {
     return await readFile(path, "utf8");
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw new OperatorError(`${resolve(path)} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    throw new OperatorError(
+      `${resolve(path)} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
@@ -94,7 +101,8 @@ export function createApiClient({ url, apiKey }: ApiPlace): ApiClient {
     url,
     request: async ({ method, path, query = {}, headers = {}, body }, schema) => {
       const target = new URL(`${url}${path}`);
-      for (const [name, value] of Object.entries(query)) if (value !== undefined) target.searchParams.set(name, value);
+      for (const [name, value] of Object.entries(query))
+        if (value !== undefined) target.searchParams.set(name, value);
       const answer = await send(target, {
         method,
         headers: { authorization: `Bearer ${apiKey}`, accept: "application/json", ...headers },
@@ -105,7 +113,9 @@ export function createApiClient({ url, apiKey }: ApiPlace): ApiClient {
       if (!answer.response.ok) throw problemOf(answer.response, answer.text, url);
       const parsed = schema.safeParse(parseJson(answer.text));
       if (parsed.success) return parsed.data;
-      throw new OperatorError(`${url} answered with something else than this command expects. Is it a Tallystick of the same version?`);
+      throw new OperatorError(
+        `${url} answered with something else than this command expects. Is it a Tallystick of the same version?`,
+      );
     },
   };
 }
@@ -115,7 +125,9 @@ async function send(target: URL, init: RequestInit): Promise<{ response: Respons
     const response = await fetch(target, init);
     return { response, text: await response.text() };
   } catch (error) {
-    throw new ServiceUnreachable(`${target.origin} gives no answer (${reasonOf(error)}).`, { cause: error });
+    throw new ServiceUnreachable(`${target.origin} gives no answer (${reasonOf(error)}).`, {
+      cause: error,
+    });
   }
 }
 
@@ -154,12 +166,15 @@ const parseRetryAfter = (text: string | null): number | undefined =>
 
 /** Whether the same request may succeed a little later. */
 export const isRetryableAnswer = (error: unknown): boolean =>
-  error instanceof ServiceUnreachable || (error instanceof ApiProblem && RETRYABLE_STATUS.has(error.status));
+  error instanceof ServiceUnreachable ||
+  (error instanceof ApiProblem && RETRYABLE_STATUS.has(error.status));
 
 /** Runs `work` again while the service is away or asks to wait; never sooner than it asked. */
 export function retryAnswer<T>(
   work: () => Promise<T>,
-  options: Pick<RetryOptions, "attemptsMax" | "random" | "signal" | "onRetry"> & { sleep: NonNullable<RetryOptions["sleep"]> },
+  options: Pick<RetryOptions, "attemptsMax" | "random" | "signal" | "onRetry"> & {
+    sleep: NonNullable<RetryOptions["sleep"]>;
+  },
 ): Promise<T> {
   let askedMs = 0;
   return retry(work, {

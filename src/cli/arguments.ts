@@ -4,7 +4,10 @@ import type { ApiHints } from "./api-client.ts";
 import { type CommandIo, UsageError } from "./command.ts";
 
 /** `parseArgs`, strict, with positional arguments; what it refuses is a UsageError. */
-export function parseArguments<Options extends ParseArgsOptionsConfig>(args: readonly string[], options: Options) {
+export function parseArguments<Options extends ParseArgsOptionsConfig>(
+  args: readonly string[],
+  options: Options,
+) {
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
   } catch (error) {
@@ -28,7 +31,11 @@ export const SERVICE_USAGE = `  --url URL           the service (default: the on
   --json              print the answer as JSON
 `;
 
-type ServiceValues = { url?: string | undefined; "api-key"?: string | undefined; "data-dir"?: string | undefined };
+type ServiceValues = {
+  url?: string | undefined;
+  "api-key"?: string | undefined;
+  "data-dir"?: string | undefined;
+};
 
 /** What these options and the environment say about where the service is. Throws UsageError on a broken URL. */
 export function apiHintsOf(values: ServiceValues, env: CommandIo["env"]): ApiHints {

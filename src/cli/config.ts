@@ -12,7 +12,10 @@ check reports every bad setting at once, and unknown variables; print shows the 
 Exit code: 0 all settings can be used, 2 some cannot.
 `;
 
-const OPTIONS = { "data-dir": { type: "string" }, json: { type: "boolean", default: false } } as const;
+const OPTIONS = {
+  "data-dir": { type: "string" },
+  json: { type: "boolean", default: false },
+} as const;
 
 /** `config`: see its usage. */
 export const configCommand: Command = {
@@ -29,13 +32,16 @@ export const configCommand: Command = {
     const printed = printConfig(loaded);
     for (const warning of loaded.warnings) io.stderr.write(`${warning}\n`);
     if (values.json) {
-      const answer = action === "print" ? { settings: printed } : { ok: true, warnings: loaded.warnings };
+      const answer =
+        action === "print" ? { settings: printed } : { ok: true, warnings: loaded.warnings };
       io.stdout.write(`${JSON.stringify(answer)}\n`);
       return EXIT.ok;
     }
     if (action === "check") {
       const given = printed.filter((item) => !item.isDefault).map((item) => item.name);
-      io.stdout.write(`All settings can be used (${given.length > 0 ? `given: ${given.join(", ")}` : "all at their defaults"}).\n`);
+      io.stdout.write(
+        `All settings can be used (${given.length > 0 ? `given: ${given.join(", ")}` : "all at their defaults"}).\n`,
+      );
       return EXIT.ok;
     }
     for (const { name, value, isDefault } of printed) {

@@ -26,7 +26,7 @@ same data directory keeps what is there and sends what happened since.
   --seed N            another sample (default 1); the same number makes the same sample
   --days N            days of history, 1 to the raw retention (default 30)
   --rate N            calls a second on average (default 50)
-  --json              print where it listens, and when the history is loaded, as lines of JSON
+  --json              print where it listens, what was loaded, and that live traffic begins, as lines of JSON
 
 Exit code: 0 stopped as asked, 2 wrong arguments or settings, 3 database, disk or port in the way, 130 stopped while loading.
 `;
@@ -62,12 +62,21 @@ export const demoCommand: Command = {
     announce(app, values.json, io);
     let code: number = EXIT.interrupted;
     try {
-      await runDemo(app, wanted, { isJson: values.json, retentionDays: loaded.config.rawRetentionDays }, io);
+      await runDemo(
+        app,
+        wanted,
+        { isJson: values.json, retentionDays: loaded.config.rawRetentionDays },
+        io,
+      );
       code = EXIT.ok;
     } catch (error) {
       if (!io.signal.aborted) throw error;
     } finally {
-      const stopped = await stopService(app, { logger, graceMs: loaded.config.shutdownGraceMs, io });
+      const stopped = await stopService(app, {
+        logger,
+        graceMs: loaded.config.shutdownGraceMs,
+        io,
+      });
       if (stopped !== EXIT.ok) code = stopped;
     }
     return code;
@@ -76,7 +85,10 @@ export const demoCommand: Command = {
 
 type Sample = Omit<DemoMarker, "coveredUntilMs">;
 
-function parseSample({ seed, days, rate }: { seed: string; days: string; rate: string }, { config }: LoadedConfig): Sample {
+function parseSample(
+  { seed, days, rate }: { seed: string; days: string; rate: string },
+  { config }: LoadedConfig,
+): Sample {
   const whole = (name: string, text: string, max: number): number => {
     const value = Number(text);
     if (/^\d+$/.test(text) && value >= 1 && value <= max) return value;
@@ -95,7 +107,12 @@ function parseSample({ seed, days, rate }: { seed: string; days: string; rate: s
 
 type DemoOptions = { isJson: boolean; retentionDays: number };
 
-async function runDemo(app: App, wanted: Sample, options: DemoOptions, io: CommandIo): Promise<void> {
+async function runDemo(
+  app: App,
+  wanted: Sample,
+  options: DemoOptions,
+  io: CommandIo,
+): Promise<void> {
   const client = createApiClient({ url: app.url, apiKey: app.adminKey.key });
   const known = await findMarker(app.dataDir);
   if (known === undefined) await refuseOtherData(client, app);
@@ -112,9 +129,15 @@ async function runDemo(app: App, wanted: Sample, options: DemoOptions, io: Comma
   const range = missingRange(sample, clock.now(), options.retentionDays);
   if (range !== undefined) await load(deps, range, options, io);
   await writeMarker(app.dataDir, { ...sample, coveredUntilMs: clock.now() });
-  if (!options.isJson) {
-    io.stdout.write(`\n${describeSample({ ...sample, url: app.url, keyFile: app.adminKey.file, incidents: traffic.incidents })}`);
-    io.stdout.write(`\nLive traffic of about ${sample.callsPerSecond} calls a second runs until Ctrl-C.\n`);
+  if (options.isJson) {
+    io.stdout.write(`${JSON.stringify({ live: { callsPerSecond: sample.callsPerSecond } })}\n`);
+  } else {
+    io.stdout.write(
+      `\n${describeSample({ ...sample, url: app.url, keyFile: app.adminKey.file, incidents: traffic.incidents })}`,
+    );
+    io.stdout.write(
+      `\nLive traffic of about ${sample.callsPerSecond} calls a second runs until Ctrl-C.\n`,
+    );
   }
 
   let markedMs = clock.now();
@@ -131,7 +154,10 @@ async function runDemo(app: App, wanted: Sample, options: DemoOptions, io: Comma
 /** Sample orgs beside real ones would spoil the system's totals. */
 async function refuseOtherData(client: ApiClient, app: App): Promise<void> {
   const answer = z.object({ orgs: z.array(z.object({ orgId: z.string() })) });
-  const { orgs } = await client.request({ method: "GET", path: "/analytics/v1/system/freshness" }, answer);
+  const { orgs } = await client.request(
+    { method: "GET", path: "/analytics/v1/system/freshness" },
+    answer,
+  );
   if (orgs.length === 0) return;
   throw new OperatorError(
     `${app.dataDir} holds other data already (org ${orgs[0]?.orgId} for one). Choose another folder with --data-dir: the sample of ${DEMO_ORGS.length} orgs does not go with it.`,
@@ -139,14 +165,26 @@ async function refuseOtherData(client: ApiClient, app: App): Promise<void> {
 }
 
 /** The whole quarters of an hour whose traffic was not sent yet, as far as single events of that age are taken. */
-function missingRange(sample: DemoMarker, nowMs: number, retentionDays: number): { fromMs: number; untilMs: number } | undefined {
+function missingRange(
+  sample: DemoMarker,
+  nowMs: number,
+  retentionDays: number,
+): { fromMs: number; untilMs: number } | undefined {
   const oldest = nowMs - (nowMs % DAY_MS) - (retentionDays - 1) * DAY_MS;
-  const next = sample.coveredUntilMs === null ? sample.startMs : Math.ceil(sample.coveredUntilMs / SLOT_MS) * SLOT_MS;
+  const next =
+    sample.coveredUntilMs === null
+      ? sample.startMs
+      : Math.ceil(sample.coveredUntilMs / SLOT_MS) * SLOT_MS;
   const fromMs = Math.max(next, oldest);
   return fromMs < nowMs ? { fromMs, untilMs: nowMs } : undefined;
 }
 
-async function load(deps: DemoDeps, range: { fromMs: number; untilMs: number }, options: DemoOptions, io: CommandIo): Promise<void> {
+async function load(
+  deps: DemoDeps,
+  range: { fromMs: number; untilMs: number },
+  options: DemoOptions,
+  io: CommandIo,
+): Promise<void> {
   const { progress, clock, client, signal } = deps;
   const { counted, expected, seconds } = await loadHistory(deps, range);
   progress.clear();
@@ -156,18 +194,26 @@ async function load(deps: DemoDeps, range: { fromMs: number; untilMs: number }, 
       `${formatNumber(counted.accepted)} accepted, ${formatNumber(counted.duplicate)} duplicate, ` +
       `${formatNumber(counted.conflict)} conflict, ${formatNumber(counted.rejected)} rejected\n`,
   );
+  io.stderr.write("Adding them up …\n");
   const sentMs = clock.now();
   const consumer = z.object({ completeThrough: z.iso.datetime().nullable() });
   const freshness = z.object({ consumers: z.object({ usage: consumer, people: consumer }) });
   for (const endMs = sentMs + ANSWERS_MS_MAX; clock.now() < endMs; await sleepMs(POLL_MS, signal)) {
-    const { consumers } = await client.request({ method: "GET", path: "/analytics/v1/system/freshness" }, freshness);
-    const through = Object.values(consumers).map(({ completeThrough }) => Date.parse(completeThrough ?? ""));
+    const { consumers } = await client.request(
+      { method: "GET", path: "/analytics/v1/system/freshness" },
+      freshness,
+    );
+    const through = Object.values(consumers).map(({ completeThrough }) =>
+      Date.parse(completeThrough ?? ""),
+    );
     if (through.every((ms) => ms >= sentMs)) break;
   }
   const answersSeconds = (clock.now() - sentMs) / 1000;
   io.stderr.write(`All of them are in the answers ${formatNumber(answersSeconds)} s later.\n`);
   if (options.isJson) {
     const { cells: _cells, ...sent } = expected;
-    io.stdout.write(`${JSON.stringify({ loaded: { ...range, expected: sent, counted, seconds, answersSeconds } })}\n`);
+    io.stdout.write(
+      `${JSON.stringify({ loaded: { ...range, expected: sent, counted, seconds, answersSeconds } })}\n`,
+    );
   }
 }

@@ -22,7 +22,10 @@ const OPTIONS = {
   json: { type: "boolean", default: false },
 } as const;
 
-const MARKS = { ok: "✓", warning: "!", failed: "✗" } as const satisfies Record<Check["state"], string>;
+const MARKS = { ok: "✓", warning: "!", failed: "✗" } as const satisfies Record<
+  Check["state"],
+  string
+>;
 
 /** `doctor`: see its usage. */
 export const doctorCommand: Command = {
@@ -32,12 +35,21 @@ export const doctorCommand: Command = {
   run: async (args, io) => {
     const { values, positionals } = parseArguments(args, OPTIONS);
     if (positionals.length > 0) throw new UsageError("doctor takes options only.");
-    const { config, warnings } = loadConfig(io.env, { PORT: values.port, DATA_DIR: values["data-dir"] });
-    const settings: Check[] = warnings.map((detail) => ({ name: "settings", state: "warning", detail }));
+    const { config, warnings } = loadConfig(io.env, {
+      PORT: values.port,
+      DATA_DIR: values["data-dir"],
+    });
+    const settings: Check[] = warnings.map((detail) => ({
+      name: "settings",
+      state: "warning",
+      detail,
+    }));
     const checks = [...settings, ...(await diagnose(config, systemClock))];
     const hasFailed = checks.some((check) => check.state === "failed");
     if (values.json) io.stdout.write(`${JSON.stringify({ ok: !hasFailed, checks })}\n`);
-    else for (const { name, state, detail } of checks) io.stdout.write(`${MARKS[state]} ${name.padEnd(18)} ${detail}\n`);
+    else
+      for (const { name, state, detail } of checks)
+        io.stdout.write(`${MARKS[state]} ${name.padEnd(18)} ${detail}\n`);
     return hasFailed ? EXIT.failed : EXIT.ok;
   },
 };

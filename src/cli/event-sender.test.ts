@@ -10,20 +10,24 @@ type Answer = (lines: string[], response: ServerResponse, request: IncomingMessa
 
 const accepted: Answer = (lines, response) => {
   response.setHeader("content-type", "application/json");
-  response.end(JSON.stringify({ results: lines.map((_, index) => ({ index, status: "accepted" })) }));
+  response.end(
+    JSON.stringify({ results: lines.map((_, index) => ({ index, status: "accepted" })) }),
+  );
 };
 
-const problem = (status: number, headers: Record<string, string> = {}): Answer => (_lines, response) => {
-  response.writeHead(status, { "content-type": "application/problem+json", ...headers });
-  response.end(JSON.stringify({ title: "No", detail: "Not now.", code: "overloaded" }));
-};
+const problem =
+  (status: number, headers: Record<string, string> = {}): Answer =>
+  (_lines, response) => {
+    response.writeHead(status, { "content-type": "application/problem+json", ...headers });
+    response.end(JSON.stringify({ title: "No", detail: "Not now.", code: "overloaded" }));
+  };
 
 /** A service that fails as told: the first answers in order, `accepted` from then on. */
 async function faultyService(answers: Answer[]) {
   const seen: string[][] = [];
   let open = 0;
   let openMax = 0;
-  const server = createServer(async (request, response) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     openMax = Math.max(openMax, ++open);
     let body = "";
     for await (const chunk of request) body += String(chunk);
@@ -33,7 +37,8 @@ async function faultyService(answers: Answer[]) {
     await new Promise((resolve) => setImmediate(resolve));
     open--;
     (answers.shift() ?? accepted)(lines, response, request);
-  });
+  };
+  const server = createServer((request, response) => void serve(request, response));
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -80,8 +85,14 @@ test("events are sent again after 503, 429, a broken connection and a fault, and
   await sender.send(body("a\nb\n"));
   await sender.drain();
 
-  assert.deepEqual(service.seen, Array.from({ length: 5 }, () => ["a", "b"]));
-  assert.deepEqual(results.map(({ status }) => status), ["accepted", "accepted"]);
+  assert.deepEqual(
+    service.seen,
+    Array.from({ length: 5 }, () => ["a", "b"]),
+  );
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ["accepted", "accepted"],
+  );
   assert.equal(waits[0], 7000);
   assert.ok(waits.slice(1).every((ms) => ms < 7000));
 });
@@ -90,7 +101,10 @@ test("what will not get better is not tried again, and ends the sending", async 
   await using service = await faultyService([problem(401)]);
   const { sender, body } = senderFor(service.url);
   await sender.send(body("a\n"));
-  await assert.rejects(sender.drain(), (error) => error instanceof ApiProblem && error.status === 401);
+  await assert.rejects(
+    sender.drain(),
+    (error) => error instanceof ApiProblem && error.status === 401,
+  );
   assert.equal(service.seen.length, 1);
   await assert.rejects(sender.send(body("b\n")), ApiProblem);
 });
@@ -111,7 +125,10 @@ test("a service that never answers is given up on, and says so", async () => {
   })();
   const { sender, waits, body } = senderFor(url);
   await sender.send(body("a\n"));
-  await assert.rejects(sender.drain(), (error) => error instanceof ServiceUnreachable && /ECONNREFUSED/.test(error.message));
+  await assert.rejects(
+    sender.drain(),
+    (error) => error instanceof ServiceUnreachable && /ECONNREFUSED/.test(error.message),
+  );
   assert.equal(waits.length, 39);
 });
 

@@ -16,7 +16,11 @@ const answer = z.object({ results: z.array(result) });
 export type EventResult = z.output<typeof result>;
 
 /** Some lines of NDJSON, and what to do with the results, which come in the order of the lines. */
-export type EventBody = { text: Buffer; events: number; onResults: (results: readonly EventResult[]) => void };
+export type EventBody = {
+  text: Buffer;
+  events: number;
+  onResults: (results: readonly EventResult[]) => void;
+};
 
 export type SenderOptions = {
   client: ApiClient;
@@ -60,7 +64,11 @@ export function createEventSender(options: SenderOptions): EventSender {
     };
     const query = options.backfill ? { backfill: "true" } : {};
     const { results } = await retryAnswer(
-      () => client.request({ method: "POST", path: "/analytics/v1/events", query, headers, body }, answer),
+      () =>
+        client.request(
+          { method: "POST", path: "/analytics/v1/events", query, headers, body },
+          answer,
+        ),
       {
         attemptsMax: ATTEMPTS_MAX,
         random: options.random,
@@ -69,7 +77,8 @@ export function createEventSender(options: SenderOptions): EventSender {
         onRetry: (error, _attempt, waitMs) => options.onWait(error, waitMs),
       },
     );
-    if (results.length !== events) throw new Error(`${events} events were sent and ${results.length} answered`);
+    if (results.length !== events)
+      throw new Error(`${events} events were sent and ${results.length} answered`);
     onResults(results);
   };
 

@@ -23,10 +23,17 @@ const CHUNK_BYTES = 256 * 1024;
  * Opens a file, or standard input (`-`), and reads it once for its digest. What can be read only once (standard input,
  * a pipe) is kept in a temporary file until disposed. Throws OperatorError when it cannot be read.
  */
-export async function openImportFile(name: string, stdin: Readable, signal: AbortSignal): Promise<ImportFile> {
+export async function openImportFile(
+  name: string,
+  stdin: Readable,
+  signal: AbortSignal,
+): Promise<ImportFile> {
   try {
     const isStdin = name === "-";
-    const spool = isStdin || !(await isRegular(name)) ? await spoolOf(isStdin ? stdin : name, signal) : undefined;
+    const spool =
+      isStdin || !(await isRegular(name))
+        ? await spoolOf(isStdin ? stdin : name, signal)
+        : undefined;
     const handle = await open(spool?.path ?? name, "r");
     const opened = await handle.stat();
     const digest = createHash("sha256");
@@ -41,7 +48,9 @@ export async function openImportFile(name: string, stdin: Readable, signal: Abor
         yield* chunksOf(handle);
         const now = await handle.stat();
         if (now.size === opened.size && now.mtimeMs === opened.mtimeMs) return;
-        throw new OperatorError(`${name} was changed while it was being read. Import it again when nothing writes to it.`);
+        throw new OperatorError(
+          `${name} was changed while it was being read. Import it again when nothing writes to it.`,
+        );
       },
       [Symbol.asyncDispose]: async () => {
         await handle.close();
@@ -63,7 +72,10 @@ async function isRegular(name: string): Promise<boolean> {
   return stat.isFile();
 }
 
-async function spoolOf(source: Readable | string, signal: AbortSignal): Promise<AsyncDisposable & { path: string }> {
+async function spoolOf(
+  source: Readable | string,
+  signal: AbortSignal,
+): Promise<AsyncDisposable & { path: string }> {
   const folder = await mkdtemp(join(tmpdir(), "tallystick-import-"));
   const remove = async (): Promise<void> => await rm(folder, { recursive: true, force: true });
   try {
@@ -80,8 +92,13 @@ async function spoolOf(source: Readable | string, signal: AbortSignal): Promise<
 }
 
 async function* chunksOf(handle: FileHandle): AsyncGenerator<Buffer> {
-  for (let at = 0; ; ) {
-    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, at);
+  for (let at = 0; ;) {
+    const { bytesRead, buffer } = await handle.read(
+      Buffer.allocUnsafe(CHUNK_BYTES),
+      0,
+      CHUNK_BYTES,
+      at,
+    );
     if (bytesRead === 0) return;
     at += bytesRead;
     yield buffer.subarray(0, bytesRead);

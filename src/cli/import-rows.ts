@@ -25,7 +25,9 @@ export type RowMapping = {
 };
 
 /** One row: the line to send, or why there is none. `row` is the line of the file on which it starts, from 1. */
-export type FileRow = { row: number; json: Buffer; fault: null } | { row: number; json: null; fault: RowFault };
+export type FileRow =
+  | { row: number; json: Buffer; fault: null }
+  | { row: number; json: null; fault: RowFault };
 
 /** Far above what one event may hold, and well below what a request may. */
 const ROW_BYTES_MAX = 1024 * 1024;
@@ -45,9 +47,12 @@ export const createRowReader = (mapping: RowMapping): RowReader =>
 function ndjsonReader({ defaults, digest }: RowMapping): RowReader {
   const reader = new LineReader({ lineBytesMax: ROW_BYTES_MAX });
   const rowOf = ({ line, bytes }: Line): FileRow => {
-    if (bytes === null) return { row: line, json: null, fault: tooLarge(`longer than ${ROW_BYTES_MAX} bytes.`) };
+    if (bytes === null)
+      return { row: line, json: null, fault: tooLarge(`longer than ${ROW_BYTES_MAX} bytes.`) };
     const isMarked = line === 1 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
-    const json = fillEventLine(isMarked ? bytes.subarray(3) : bytes, defaults, () => rowIdOf(digest, line));
+    const json = fillEventLine(isMarked ? bytes.subarray(3) : bytes, defaults, () =>
+      rowIdOf(digest, line),
+    );
     return { row: line, json, fault: null };
   };
   return {
@@ -57,7 +62,11 @@ function ndjsonReader({ defaults, digest }: RowMapping): RowReader {
   };
 }
 
-const tooLarge = (what: string): RowFault => ({ code: "too_large", pointer: "", detail: `The row is ${what}` });
+const tooLarge = (what: string): RowFault => ({
+  code: "too_large",
+  pointer: "",
+  detail: `The row is ${what}`,
+});
 
 function csvReader(mapping: RowMapping): RowReader {
   const reader = new CsvReader({ recordBytesMax: ROW_BYTES_MAX });
@@ -84,7 +93,10 @@ function csvReader(mapping: RowMapping): RowReader {
   };
 }
 
-function adapterFor(header: CsvRecord, mapping: RowMapping): { adapt: RecordAdapter; ignored: readonly string[] } {
+function adapterFor(
+  header: CsvRecord,
+  mapping: RowMapping,
+): { adapt: RecordAdapter; ignored: readonly string[] } {
   if (header.fault !== null) throw new UsageError(`The header cannot be read: ${header.fault}.`);
   const made =
     mapping.format === "csv"
@@ -95,7 +107,12 @@ function adapterFor(header: CsvRecord, mapping: RowMapping): { adapt: RecordAdap
 }
 
 function rowOf({ line, fields, fault }: CsvRecord, adapt: RecordAdapter, digest: Buffer): FileRow {
-  if (fault !== null) return { row: line, json: null, fault: { code: "invalid_value", pointer: "", detail: `The row is broken: ${fault}.` } };
+  if (fault !== null)
+    return {
+      row: line,
+      json: null,
+      fault: { code: "invalid_value", pointer: "", detail: `The row is broken: ${fault}.` },
+    };
   const adapted = adapt(fields, () => rowIdOf(digest, line));
   return adapted.fault === null
     ? { row: line, json: Buffer.from(adapted.json), fault: null }
@@ -116,7 +133,8 @@ export class RowBatcher {
 
   /** Takes a row; returns the batch before it when that is full. */
   add(row: number, json: Buffer): RowBatch | null {
-    const isFull = this.#rows.length >= BATCH_EVENTS_MAX || this.#bytes + json.length + 1 > BATCH_BYTES_MAX;
+    const isFull =
+      this.#rows.length >= BATCH_EVENTS_MAX || this.#bytes + json.length + 1 > BATCH_BYTES_MAX;
     const full = isFull ? this.take() : null;
     this.#lines.push(json, LINE_END);
     this.#rows.push(row);

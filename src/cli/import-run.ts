@@ -4,7 +4,13 @@ import { type Clock, sleepMs } from "#kernel";
 import { type ApiClient, retryAnswer } from "./api-client.ts";
 import { createEventSender, type EventResult, type EventSender } from "./event-sender.ts";
 import type { ImportFile } from "./import-file.ts";
-import { createRowReader, type FileRow, type Format, RowBatcher, type RowBatch } from "./import-rows.ts";
+import {
+  createRowReader,
+  type FileRow,
+  type Format,
+  RowBatcher,
+  type RowBatch,
+} from "./import-rows.ts";
 import type { Progress } from "./progress.ts";
 import { formatNumber } from "./table.ts";
 
@@ -23,7 +29,13 @@ export type ImportJob = {
 };
 
 /** A row that is not counted, and why. */
-export type RefusedRow = { row: number; status: "conflict" | "rejected"; code: string; pointer: string; detail: string };
+export type RefusedRow = {
+  row: number;
+  status: "conflict" | "rejected";
+  code: string;
+  pointer: string;
+  detail: string;
+};
 
 /** What became of the rows: rows = accepted + duplicate + conflict + rejected, when all answers have come. */
 export type ImportReport = {
@@ -99,7 +111,11 @@ async function sendRows(job: ImportJob, sender: EventSender, report: ImportRepor
   const batcher = new RowBatcher();
   const send = async (batch: RowBatch | null): Promise<void> => {
     if (batch === null) return;
-    await sender.send({ text: batch.text, events: batch.rows.length, onResults: (results) => count(report, batch, results) });
+    await sender.send({
+      text: batch.text,
+      events: batch.rows.length,
+      onResults: (results) => count(report, batch, results),
+    });
   };
   const take = async (rows: readonly FileRow[]): Promise<void> => {
     for (const { row, json, fault } of rows) {
@@ -114,7 +130,11 @@ async function sendRows(job: ImportJob, sender: EventSender, report: ImportRepor
     if (signal.aborted) return;
     await take(reader.push(chunk));
     bytes += chunk.length;
-    progress.show({ done: bytes, total: file.size, text: describe(report, (clock.now() - startedMs) / 1000) });
+    progress.show({
+      done: bytes,
+      total: file.size,
+      text: describe(report, (clock.now() - startedMs) / 1000),
+    });
   }
   await take(reader.end());
   if (reader.ignored.length > 0) progress.note(`Columns not used: ${reader.ignored.join(", ")}.`);

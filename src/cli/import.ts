@@ -46,7 +46,15 @@ export const importCommand: Command = {
     const progress = createProgress(io, systemClock);
     try {
       await using file = await openImportFile(request.file, process.stdin, io.signal);
-      const report = await runImport({ ...request, file, client, progress, signal: io.signal, clock: systemClock, random: io.random });
+      const report = await runImport({
+        ...request,
+        file,
+        client,
+        progress,
+        signal: io.signal,
+        clock: systemClock,
+        random: io.random,
+      });
       progress.clear();
       printReport(report, request, io);
       if (report.failure !== null) throw report.failure;
@@ -74,14 +82,17 @@ type ImportRequest = {
 function parseRequest(args: readonly string[], env: CommandIo["env"]): ImportRequest {
   const { values, positionals } = parseArguments(args, OPTIONS);
   const [file, ...more] = positionals;
-  if (file === undefined || more.length > 0) throw new UsageError("Name one file, or - for standard input.");
+  if (file === undefined || more.length > 0)
+    throw new UsageError("Name one file, or - for standard input.");
   const format = FORMATS.find((name) => name === values.format);
   if (format === undefined) throw new UsageError(`--format must be one of ${FORMATS.join(", ")}.`);
   const columns = parsePairs("--column", values.column ?? []);
-  if (columns.size > 0 && format !== "csv") throw new UsageError("--column goes with --format csv only.");
+  if (columns.size > 0 && format !== "csv")
+    throw new UsageError("--column goes with --format csv only.");
 
   const defaults = parsePairs("--set", values.set ?? []);
-  if (defaults.has("event_id")) throw new UsageError("--set event_id would make all rows one event.");
+  if (defaults.has("event_id"))
+    throw new UsageError("--set event_id would make all rows one event.");
   if (values.org !== undefined) defaults.set("org_id", values.org);
   if (values.model !== undefined) defaults.set("model_id", values.model);
   if (format === "azure-llm-trace" && !(defaults.has("org_id") && defaults.has("model_id"))) {
@@ -96,10 +107,12 @@ function parsePairs(option: string, pairs: readonly string[]): Map<RowField, str
   for (const pair of pairs) {
     const at = pair.indexOf("=");
     const field = pair.slice(0, at);
-    if (at < 1 || at === pair.length - 1) throw new UsageError(`${option} takes FIELD=VALUE, not "${pair}".`);
+    if (at < 1 || at === pair.length - 1)
+      throw new UsageError(`${option} takes FIELD=VALUE, not "${pair}".`);
     if (!isRowField(field)) {
       const closest = findClosest(field, ROW_FIELDS);
-      const hint = closest === undefined ? `Fields: ${ROW_FIELDS.join(", ")}.` : `Did you mean ${closest}?`;
+      const hint =
+        closest === undefined ? `Fields: ${ROW_FIELDS.join(", ")}.` : `Did you mean ${closest}?`;
       throw new UsageError(`${option}: an event has no field "${field}". ${hint}`);
     }
     if (parsed.has(field)) throw new UsageError(`${option} names ${field} twice.`);
@@ -121,19 +134,29 @@ function printReport(report: ImportReport, request: ImportRequest, io: CommandIo
   const isComplete = failure === null && !isInterrupted;
   if (request.isJson) {
     const { file, format, backfill } = request;
-    io.stdout.write(`${JSON.stringify({ file, format, backfill, ...figures, complete: isComplete })}\n`);
+    io.stdout.write(
+      `${JSON.stringify({ file, format, backfill, ...figures, complete: isComplete })}\n`,
+    );
   } else {
     io.stdout.write(summaryOf(report));
   }
   const notShown = report.conflict + report.rejected - report.refused.length;
   if (report.refused.length > 0 && !request.isJson) {
-    const rows = report.refused.map(({ row, status, code, pointer, detail }) => [String(row), status, code, pointer, detail]);
+    const rows = report.refused.map(({ row, status, code, pointer, detail }) => [
+      String(row),
+      status,
+      code,
+      pointer,
+      detail,
+    ]);
     io.stderr.write(formatTable(COLUMNS, rows));
     if (notShown > 0) io.stderr.write(`… and ${formatNumber(notShown)} more.\n`);
   }
   if (report.kept > 0) {
     const org = request.defaults.get("org_id") ?? "ORG";
-    io.stderr.write(`Kept for you to look at: ${formatCount(report.kept, "row")}; see "tallystick quarantine list --org ${org}".\n`);
+    io.stderr.write(
+      `Kept for you to look at: ${formatCount(report.kept, "row")}; see "tallystick quarantine list --org ${org}".\n`,
+    );
   }
   if (report.tooOld > 0) {
     io.stderr.write(
@@ -141,12 +164,17 @@ function printReport(report: ImportReport, request: ImportRequest, io: CommandIo
     );
   }
   if (!isComplete) {
-    io.stderr.write("Not all rows were sent. Repeating the same command is safe: rows counted already are recognised.\n");
+    io.stderr.write(
+      "Not all rows were sent. Repeating the same command is safe: rows counted already are recognised.\n",
+    );
   }
 }
 
 function summaryOf(report: ImportReport): string {
-  const speed = report.seconds > 0 ? ` in ${formatNumber(report.seconds)} s (${formatNumber(Math.round(report.rows / report.seconds))}/s)` : "";
+  const speed =
+    report.seconds > 0
+      ? ` in ${formatNumber(report.seconds)} s (${formatNumber(Math.round(report.rows / report.seconds))}/s)`
+      : "";
   return (
     `${formatCount(report.rows, "row")}${speed}: ${formatNumber(report.accepted)} accepted, ` +
     `${formatNumber(report.duplicate)} duplicate, ${formatNumber(report.conflict)} conflict, ${formatNumber(report.rejected)} rejected\n`

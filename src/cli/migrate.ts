@@ -15,7 +15,10 @@ own. Several at once wait for each other; a killed one can be run again. Migrati
 Exit code: 0 up to date, 2 wrong arguments or settings, 3 the database cannot be used.
 `;
 
-const OPTIONS = { "data-dir": { type: "string" }, json: { type: "boolean", default: false } } as const;
+const OPTIONS = {
+  "data-dir": { type: "string" },
+  json: { type: "boolean", default: false },
+} as const;
 
 /** `migrate`: see its usage. */
 export const migrateCommand: Command = {
@@ -34,7 +37,9 @@ export const migrateCommand: Command = {
       signal: io.signal,
     });
     if (values.json) {
-      io.stdout.write(`${JSON.stringify({ applied, state: version.state, schemaVersion: version.schemaVersion })}\n`);
+      io.stdout.write(
+        `${JSON.stringify({ applied, state: version.state, schemaVersion: version.schemaVersion })}\n`,
+      );
       return EXIT.ok;
     }
     for (const name of applied) io.stdout.write(`applied ${name}\n`);

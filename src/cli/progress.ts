@@ -43,7 +43,9 @@ export function createProgress(io: CommandIo, clock: Clock): Progress {
         return;
       }
       const filled = Math.round(share * BAR_CELLS);
-      io.stderr.write(`\r\x1b[2K${percent} ${"█".repeat(filled)}${"░".repeat(BAR_CELLS - filled)} ${rest}`);
+      io.stderr.write(
+        `\r\x1b[2K${percent} ${"█".repeat(filled)}${"░".repeat(BAR_CELLS - filled)} ${rest}`,
+      );
       isDrawn = true;
     },
   };

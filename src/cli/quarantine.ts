@@ -91,23 +91,43 @@ function parseRequest(args: readonly string[], env: CommandIo["env"]) {
   const { values, positionals } = parseArguments(args, OPTIONS);
   const [name = "", ...ids] = positionals;
   if (!isAction(name)) throw new UsageError(`Say what to do: ${Object.keys(ACTIONS).join(", ")}.`);
-  if ((values.org !== undefined) === values.system) throw new UsageError("Give --org ORG, or --system for items of no known org.");
-  if (!ids.every((id) => /^[1-9]\d{0,14}$/.test(id))) throw new UsageError("Items are named by their number, as in the list.");
+  if ((values.org !== undefined) === values.system)
+    throw new UsageError("Give --org ORG, or --system for items of no known org.");
+  if (!ids.every((id) => /^[1-9]\d{0,14}$/.test(id)))
+    throw new UsageError("Items are named by their number, as in the list.");
   const { all, backfill, code, source, state } = values;
-  if (name === "show" && ids.length !== 1) throw new UsageError("show takes the number of one item.");
+  if (name === "show" && ids.length !== 1)
+    throw new UsageError("show takes the number of one item.");
   if (name === "list" && (ids.length > 0 || all)) throw new UsageError("list takes no numbers.");
   if ((name === "replay" || name === "drop") && ids.length > 0 === all) {
-    throw new UsageError(`${name} takes the numbers of items, or --all for every pending one that matches.`);
+    throw new UsageError(
+      `${name} takes the numbers of items, or --all for every pending one that matches.`,
+    );
   }
-  if (ids.length > 0 && (code ?? source) !== undefined) throw new UsageError("--code and --source go with list and --all.");
+  if (ids.length > 0 && (code ?? source) !== undefined)
+    throw new UsageError("--code and --source go with list and --all.");
   const limit = Number(values.limit);
-  if (!Number.isInteger(limit) || limit < 1) throw new UsageError("--limit must be a whole number from 1.");
+  if (!Number.isInteger(limit) || limit < 1)
+    throw new UsageError("--limit must be a whole number from 1.");
   const place = values.system ? "system" : `orgs/${encodeURIComponent(values.org ?? "")}`;
   const path = `/analytics/v1/${place}/quarantine`;
-  return { action: name, path, ids, backfill, filter: { code, source }, state, limit, isJson: values.json, hints: apiHintsOf(values, env) };
+  return {
+    action: name,
+    path,
+    ids,
+    backfill,
+    filter: { code, source },
+    state,
+    limit,
+    isJson: values.json,
+    hints: apiHintsOf(values, env),
+  };
 }
 
-const ACTIONS: Record<Action, (client: ApiClient, request: Request, io: CommandIo) => Promise<number>> = {
+const ACTIONS: Record<
+  Action,
+  (client: ApiClient, request: Request, io: CommandIo) => Promise<number>
+> = {
   list: listItems,
   show: showItem,
   replay: replayItems,
@@ -116,11 +136,20 @@ const ACTIONS: Record<Action, (client: ApiClient, request: Request, io: CommandI
 
 const isAction = (name: string): name is Action => Object.hasOwn(ACTIONS, name);
 
-async function listItems(client: ApiClient, { path, filter, state, limit, isJson }: Request, io: CommandIo): Promise<number> {
+async function listItems(
+  client: ApiClient,
+  { path, filter, state, limit, isJson }: Request,
+  io: CommandIo,
+): Promise<number> {
   const items: z.output<typeof entry>[] = [];
   let cursor: string | undefined;
   do {
-    const query = { ...filter, state, cursor, limit: String(Math.min(PAGE_ITEMS_MAX, limit - items.length)) };
+    const query = {
+      ...filter,
+      state,
+      cursor,
+      limit: String(Math.min(PAGE_ITEMS_MAX, limit - items.length)),
+    };
     const answer = await client.request({ method: "GET", path, query }, page);
     items.push(...answer.items);
     cursor = answer.nextCursor ?? undefined;
@@ -130,17 +159,33 @@ async function listItems(client: ApiClient, { path, filter, state, limit, isJson
     return EXIT.ok;
   }
   if (items.length === 0) {
-    io.stdout.write(`No ${state ?? "pending"} items${filter.code || filter.source ? " match" : ""}.\n`);
+    io.stdout.write(
+      `No ${state ?? "pending"} items${filter.code || filter.source ? " match" : ""}.\n`,
+    );
     return EXIT.ok;
   }
-  const columns = [{ title: "id", isNumeric: true }, ...["received", "source", "code", "where", "event"].map((title) => ({ title }))];
-  const rows = items.map((one) => [String(one.id), one.receivedAt, one.source, one.code, one.pointer, one.eventId ?? "?"]);
+  const columns = [
+    { title: "id", isNumeric: true },
+    ...["received", "source", "code", "where", "event"].map((title) => ({ title })),
+  ];
+  const rows = items.map((one) => [
+    String(one.id),
+    one.receivedAt,
+    one.source,
+    one.code,
+    one.pointer,
+    one.eventId ?? "?",
+  ]);
   io.stdout.write(formatTable(columns, rows));
   if (cursor !== undefined) io.stderr.write(`There are more; --limit ${limit * 10} shows them.\n`);
   return EXIT.ok;
 }
 
-async function showItem(client: ApiClient, { path, ids, isJson }: Request, io: CommandIo): Promise<number> {
+async function showItem(
+  client: ApiClient,
+  { path, ids, isJson }: Request,
+  io: CommandIo,
+): Promise<number> {
   const shown = await client.request({ method: "GET", path: `${path}/${ids[0]}` }, item);
   if (isJson) {
     io.stdout.write(`${JSON.stringify(shown)}\n`);
@@ -148,7 +193,12 @@ async function showItem(client: ApiClient, { path, ids, isJson }: Request, io: C
   }
   const facts: [string, string | null][] = [
     ["id", String(shown.id)],
-    ["state", shown.resolution === null ? shown.state : `${shown.state}: ${shown.resolution} (${shown.resolvedAt})`],
+    [
+      "state",
+      shown.resolution === null
+        ? shown.state
+        : `${shown.state}: ${shown.resolution} (${shown.resolvedAt})`,
+    ],
     ["code", shown.code],
     ["where", shown.pointer === "" ? "the whole" : shown.pointer],
     ["why", shown.detail],
@@ -156,7 +206,10 @@ async function showItem(client: ApiClient, { path, ids, isJson }: Request, io: C
     ["received", shown.receivedAt],
     ["event", shown.eventId],
     ["occurred", shown.occurredAt],
-    ["size", `${formatCount(shown.size, "byte")}${shown.truncated ? ", only the beginning was kept" : ""}`],
+    [
+      "size",
+      `${formatCount(shown.size, "byte")}${shown.truncated ? ", only the beginning was kept" : ""}`,
+    ],
   ];
   const rows = facts.flatMap(([name, value]) => (value === null ? [] : [[name, value]]));
   io.stdout.write(formatTable([{ title: "field" }, { title: "value" }], rows));
@@ -166,41 +219,78 @@ async function showItem(client: ApiClient, { path, ids, isJson }: Request, io: C
   return EXIT.ok;
 }
 
-async function replayItems(client: ApiClient, { path, ids, filter, backfill, isJson }: Request, io: CommandIo): Promise<number> {
+async function replayItems(
+  client: ApiClient,
+  { path, ids, filter, backfill, isJson }: Request,
+  io: CommandIo,
+): Promise<number> {
   const results: z.output<typeof replayed>[] = [];
   const flags = backfill ? { backfill: "true" } : {};
   for (const id of ids) {
-    results.push(await client.request({ method: "POST", path: `${path}/${id}/replay`, query: flags }, replayed));
+    results.push(
+      await client.request(
+        { method: "POST", path: `${path}/${id}/replay`, query: flags },
+        replayed,
+      ),
+    );
   }
   let cursor: string | undefined;
   while (ids.length === 0 && !io.signal.aborted) {
     const query = { ...filter, ...flags, cursor, limit: "200" };
-    const answer = await client.request({ method: "POST", path: `${path}/replay`, query }, replayedPage);
+    const answer = await client.request(
+      { method: "POST", path: `${path}/replay`, query },
+      replayedPage,
+    );
     results.push(...answer.results);
     if (answer.nextCursor === null) break;
     cursor = answer.nextCursor;
   }
-  const isCounted = ({ status }: { status: string }): boolean => status === "accepted" || status === "duplicate";
+  const isCounted = ({ status }: { status: string }): boolean =>
+    status === "accepted" || status === "duplicate";
   const refused = results.filter((result) => !isCounted(result));
   if (isJson) io.stdout.write(`${JSON.stringify({ results })}\n`);
   else {
-    io.stdout.write(`${formatCount(results.length, "item")} replayed: ${formatNumber(results.length - refused.length)} counted, ${formatNumber(refused.length)} refused again\n`);
-    const columns = [{ title: "id", isNumeric: true }, ...["status", "code", "where", "why"].map((title) => ({ title }))];
-    const rows = refused.slice(0, 20).map(({ id, status, code = "", pointer = "", detail = "" }) => [String(id), status, code, pointer, detail]);
+    io.stdout.write(
+      `${formatCount(results.length, "item")} replayed: ${formatNumber(results.length - refused.length)} counted, ${formatNumber(refused.length)} refused again\n`,
+    );
+    const columns = [
+      { title: "id", isNumeric: true },
+      ...["status", "code", "where", "why"].map((title) => ({ title })),
+    ];
+    const rows = refused
+      .slice(0, 20)
+      .map(({ id, status, code = "", pointer = "", detail = "" }) => [
+        String(id),
+        status,
+        code,
+        pointer,
+        detail,
+      ]);
     if (rows.length > 0) io.stderr.write(formatTable(columns, rows));
   }
   if (io.signal.aborted) return EXIT.interrupted;
   return refused.length > 0 ? EXIT.failed : EXIT.ok;
 }
 
-async function dropItems(client: ApiClient, { path, ids, filter, isJson }: Request, io: CommandIo): Promise<number> {
+async function dropItems(
+  client: ApiClient,
+  { path, ids, filter, isJson }: Request,
+  io: CommandIo,
+): Promise<number> {
   let count = 0;
-  for (const id of ids) count += (await client.request({ method: "POST", path: `${path}/${id}/drop` }, dropped)).dropped;
+  for (const id of ids)
+    count += (await client.request({ method: "POST", path: `${path}/${id}/drop` }, dropped))
+      .dropped;
   while (ids.length === 0 && !io.signal.aborted) {
-    const answer = await client.request({ method: "POST", path: `${path}/drop`, query: { ...filter, limit: "5000" } }, dropped);
+    const answer = await client.request(
+      { method: "POST", path: `${path}/drop`, query: { ...filter, limit: "5000" } },
+      dropped,
+    );
     count += answer.dropped;
     if (!answer.more) break;
   }
-  io.stdout.write(isJson ? `${JSON.stringify({ dropped: count })}\n` : `${formatCount(count, "item")} dropped\n`);
+  io.stdout.write(
+    isJson ? `${JSON.stringify({ dropped: count })}\n` : `${formatCount(count, "item")} dropped\n`,
+  );
   return io.signal.aborted ? EXIT.interrupted : EXIT.ok;
 }

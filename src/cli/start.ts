@@ -72,12 +72,16 @@ export async function openService(
 export function announce(app: App, asJson: boolean, io: CommandIo): void {
   const { url, dataDir, adminKey } = app;
   if (asJson) {
-    io.stdout.write(`${JSON.stringify({ url, pid: process.pid, dataDir, adminKeyFile: adminKey.file })}\n`);
+    io.stdout.write(
+      `${JSON.stringify({ url, pid: process.pid, dataDir, adminKeyFile: adminKey.file })}\n`,
+    );
     return;
   }
   io.stdout.write(`Tallystick listens on ${url} (data in ${dataDir})\n`);
   if (adminKey.isNew) {
-    io.stdout.write(`Admin key, shown this once and kept in ${adminKey.file}:\n\n  ${adminKey.key}\n\n`);
+    io.stdout.write(
+      `Admin key, shown this once and kept in ${adminKey.file}:\n\n  ${adminKey.key}\n\n`,
+    );
   }
 }
 
@@ -97,7 +101,8 @@ export async function stopService(
   );
   const code = await Promise.race([stopped, overdue]);
   timeUp.abort();
-  if (code === EXIT.failed) logger.error({ graceMs }, "The grace period is over: stopping with work unfinished");
+  if (code === EXIT.failed)
+    logger.error({ graceMs }, "The grace period is over: stopping with work unfinished");
   else logger.info("Stopped");
   return code;
 }

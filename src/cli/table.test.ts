@@ -10,7 +10,10 @@ test("columns are as wide as their widest cell, numbers stand to the right", () 
       ["ünïcødé", "7"],
     ],
   );
-  assert.equal(text, "org      requests\n-------  --------\nacme        1,200\nünïcødé         7\n");
+  assert.equal(
+    text,
+    "org      requests\n-------  --------\nacme        1,200\nünïcødé         7\n",
+  );
 });
 
 test("what producers wrote cannot move the cursor, recolour the screen or add lines", () => {

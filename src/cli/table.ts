@@ -2,12 +2,23 @@
 export type Column = { title: string; isNumeric?: boolean };
 
 /** Plain text table, columns two blanks apart, headings underlined; one line per row, ending in a line break. */
-export function formatTable(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
+export function formatTable(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+): string {
   const cells = rows.map((row) => columns.map((_, i) => clean(row[i] ?? "")));
-  const widths = columns.map(({ title }, i) => Math.max(title.length, ...cells.map((row) => [...(row[i] ?? "")].length)));
+  const widths = columns.map(({ title }, i) =>
+    Math.max(title.length, ...cells.map((row) => [...(row[i] ?? "")].length)),
+  );
   const line = (row: readonly string[]): string =>
-    columns.map(({ isNumeric = false }, i) => pad(row[i] ?? "", widths[i] ?? 0, isNumeric)).join("  ").trimEnd();
-  const head = [line(columns.map(({ title }) => title)), widths.map((width) => "-".repeat(width)).join("  ")];
+    columns
+      .map(({ isNumeric = false }, i) => pad(row[i] ?? "", widths[i] ?? 0, isNumeric))
+      .join("  ")
+      .trimEnd();
+  const head = [
+    line(columns.map(({ title }) => title)),
+    widths.map((width) => "-".repeat(width)).join("  "),
+  ];
   return [...head, ...cells.map(line)].map((text) => `${text}\n`).join("");
 }
 
@@ -25,4 +36,5 @@ const NUMBERS = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
 export const formatNumber = (value: number): string => NUMBERS.format(value);
 
 /** A number and its noun: "1 row", "2,000 rows". */
-export const formatCount = (count: number, noun: string): string => `${formatNumber(count)} ${noun}${count === 1 ? "" : "s"}`;
+export const formatCount = (count: number, noun: string): string =>
+  `${formatNumber(count)} ${noun}${count === 1 ? "" : "s"}`;

@@ -37,23 +37,29 @@ const table = fc.array(
 
 test("whatever was written by RFC 4180 is read back, wherever the chunks are cut", () => {
   fc.assert(
-    fc.property(table, fc.array(fc.nat()), fc.boolean(), fc.boolean(), (rows, cuts, hasBom, hasLastEnd) => {
-      let text = hasBom ? "\ufeff" : "";
-      for (const [i, row] of rows.entries()) {
-        // A lone empty field must be quoted: bare, it is an empty line.
-        const isForced = row.isQuoted || (row.fields.length === 1 && row.fields[0] === "");
-        text += row.fields.map((f) => (isForced || needsQuotes(f) ? quoted(f) : f)).join(",");
-        if (hasLastEnd || i < rows.length - 1) text += row.lineEnd;
-      }
-      const bytes = Buffer.from(text);
-      const places = cuts.map((cut) => cut % (bytes.length + 1));
-      // A field that itself begins with the mark would lose it at the start of the file, as in any reader.
-      fc.pre(hasBom || !text.startsWith("\ufeff"));
-      assert.deepEqual(
-        read(bytes, places).map((record) => record.fault ?? record.fields),
-        rows.map((row) => row.fields),
-      );
-    }),
+    fc.property(
+      table,
+      fc.array(fc.nat()),
+      fc.boolean(),
+      fc.boolean(),
+      (rows, cuts, hasBom, hasLastEnd) => {
+        let text = hasBom ? "\ufeff" : "";
+        for (const [i, row] of rows.entries()) {
+          // A lone empty field must be quoted: bare, it is an empty line.
+          const isForced = row.isQuoted || (row.fields.length === 1 && row.fields[0] === "");
+          text += row.fields.map((f) => (isForced || needsQuotes(f) ? quoted(f) : f)).join(",");
+          if (hasLastEnd || i < rows.length - 1) text += row.lineEnd;
+        }
+        const bytes = Buffer.from(text);
+        const places = cuts.map((cut) => cut % (bytes.length + 1));
+        // A field that itself begins with the mark would lose it at the start of the file, as in any reader.
+        fc.pre(hasBom || !text.startsWith("\ufeff"));
+        assert.deepEqual(
+          read(bytes, places).map((record) => record.fault ?? record.fields),
+          rows.map((row) => row.fields),
+        );
+      },
+    ),
     { numRuns: 500 },
   );
 });
@@ -73,9 +79,21 @@ test("a record says on which line it starts, embedded line breaks and empty line
 });
 
 test("a broken record is named and the lines below it are still read", () => {
-  assert.deepEqual(fieldsOf('a,b\n"x"y,1\nc,d\n'), [["a", "b"], "text after a closing quote", ["c", "d"]]);
-  assert.deepEqual(fieldsOf('a,b\n"never closed,1\nc,d\n'), [["a", "b"], "a quoted field is not closed", ["c", "d"]]);
-  const invalid = Buffer.concat([Buffer.from("a,b\n"), Buffer.from([0xff, 0x2c, 0x31, 0x0a]), Buffer.from("c,d")]);
+  assert.deepEqual(fieldsOf('a,b\n"x"y,1\nc,d\n'), [
+    ["a", "b"],
+    "text after a closing quote",
+    ["c", "d"],
+  ]);
+  assert.deepEqual(fieldsOf('a,b\n"never closed,1\nc,d\n'), [
+    ["a", "b"],
+    "a quoted field is not closed",
+    ["c", "d"],
+  ]);
+  const invalid = Buffer.concat([
+    Buffer.from("a,b\n"),
+    Buffer.from([0xff, 0x2c, 0x31, 0x0a]),
+    Buffer.from("c,d"),
+  ]);
   assert.deepEqual(
     read(invalid).map((r) => [r.line, r.fault ?? r.fields]),
     [

@@ -76,7 +76,9 @@ export class CsvReader {
     const parsed = parseRecord(this.#bytes, this.#at, isEnd);
     if (parsed === null) {
       if (this.#bytes.length - this.#at <= this.#recordBytesMax) return null;
-      return this.#passLine(`longer than ${this.#recordBytesMax} bytes: is a closing quote missing?`);
+      return this.#passLine(
+        `longer than ${this.#recordBytesMax} bytes: is a closing quote missing?`,
+      );
     }
     if (typeof parsed === "string") return this.#passLine(parsed);
     this.#at = parsed.end;
@@ -100,7 +102,7 @@ function parseRecord(
 ): { fields: string[]; end: number; lines: number } | string | null {
   const fields: string[] = [];
   let lines = 0;
-  for (let at = start; ; ) {
+  for (let at = start; ;) {
     const isQuoted = bytes[at] === QUOTE;
     const stop = isQuoted ? closingQuote(bytes, at) : fieldEnd(bytes, at, isEnd);
     if (stop < 0) return isEnd ? "a quoted field is not closed" : null;
@@ -158,5 +160,9 @@ function unquote(bytes: Buffer, open: number, close: number): string {
 /** An unquoted field, without the carriage return of a CRLF line end. */
 function plain(bytes: Buffer, start: number, stop: number): string {
   const isLast = bytes[stop] !== COMMA;
-  return bytes.toString("utf8", start, isLast && bytes[stop - 1] === CR && stop > start ? stop - 1 : stop);
+  return bytes.toString(
+    "utf8",
+    start,
+    isLast && bytes[stop - 1] === CR && stop > start ? stop - 1 : stop,
+  );
 }

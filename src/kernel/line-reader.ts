@@ -59,4 +59,5 @@ export class LineReader {
   }
 }
 
-const isBlank = (bytes: Buffer): boolean => bytes.length === 0 || (bytes.length === 1 && bytes[0] === 0x0d);
+const isBlank = (bytes: Buffer): boolean =>
+  bytes.length === 0 || (bytes.length === 1 && bytes[0] === 0x0d);

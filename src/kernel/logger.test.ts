@@ -10,8 +10,20 @@ function capture() {
 
 test("credentials never reach the log, wherever they are put", () => {
   const { logger, text } = capture();
-  const headers = { authorization: "Bearer hunter2", cookie: "s=hunter2", "set-cookie": "s=hunter2" };
-  logger.info({ headers, request: { headers }, adminKey: "hunter2", user: { password: "hunter2", apiKey: "hunter2" } }, "Seen");
+  const headers = {
+    authorization: "Bearer hunter2",
+    cookie: "s=hunter2",
+    "set-cookie": "s=hunter2",
+  };
+  logger.info(
+    {
+      headers,
+      request: { headers },
+      adminKey: "hunter2",
+      user: { password: "hunter2", apiKey: "hunter2" },
+    },
+    "Seen",
+  );
   assert.match(text(), /"msg":"Seen"/);
   assert.doesNotMatch(text(), /hunter2/);
 });

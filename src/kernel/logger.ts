@@ -40,8 +40,15 @@ export function createLogger(level: LogLevel, to?: { write(line: string): void }
       redact: { paths: REDACTED_PATHS, censor: "[redacted]" },
       serializers: { err: describeError, error: describeError },
     },
-    to ?? pino.destination({ dest: 2, sync: true }),
+    to ?? openStandardError(),
   );
+}
+
+/** A log that cannot be written (a full disk, a reader that left) costs its lines and never the process. */
+function openStandardError() {
+  const destination = pino.destination({ dest: 2, sync: true });
+  destination.on("error", () => undefined);
+  return destination;
 }
 
 /** Says nothing: for code that needs a logger where none is wanted. */

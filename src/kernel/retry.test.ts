@@ -39,7 +39,14 @@ test("the last error is thrown when attempts run out, and a hopeless one at once
 
 test("an aborted signal ends the waiting at once, with its reason", async () => {
   const abort = new AbortController();
-  const { sleep: _, ...real } = options({ waitMs: 60_000, waitMsMax: 60_000, signal: abort.signal });
-  const result = retry(failing(9), { ...real, onRetry: () => setImmediate(() => abort.abort(new Error("enough"))) });
+  const { sleep: _, ...real } = options({
+    waitMs: 60_000,
+    waitMsMax: 60_000,
+    signal: abort.signal,
+  });
+  const result = retry(failing(9), {
+    ...real,
+    onRetry: () => setImmediate(() => abort.abort(new Error("enough"))),
+  });
   await assert.rejects(result, /enough/);
 });

@@ -61,7 +61,10 @@ test("config check and print tell what is in force, as text and as JSON, without
   assert.match(print.stdout, /^DATA_DIR=\/x$/m);
   const json = await tallystick(["config", "print", "--json"], env);
   const { settings } = JSON.parse(json.stdout) as { settings: { name: string; value: string }[] };
-  assert.equal(settings.find((item) => item.name === "DATABASE_URL")?.value, "postgres://[redacted]@db/x");
+  assert.equal(
+    settings.find((item) => item.name === "DATABASE_URL")?.value,
+    "postgres://[redacted]@db/x",
+  );
   assert.doesNotMatch(print.stdout + json.stdout, /hunter2/);
 });
 
@@ -77,7 +80,15 @@ test("migrate brings an external database up to date and says so; doctor then fi
   assert.match((await tallystick(["migrate"], env)).stdout, /as this program expects/);
   const doctor = await tallystick(["doctor"], env);
   assert.equal(doctor.code, 0, doctor.stdout);
-  for (const name of ["node", "data-dir", "disk", "port", "postgres", "migrations", "row-security"]) {
+  for (const name of [
+    "node",
+    "data-dir",
+    "disk",
+    "port",
+    "postgres",
+    "migrations",
+    "row-security",
+  ]) {
     assert.match(doctor.stdout, new RegExp(`^. ${name} `, "m"));
   }
 });
@@ -99,7 +110,10 @@ test("doctor names what is in the way, and what to do, with exit code 1", async 
   assert.match(found.stdout, /✗ port .*taken by another program.*--port/);
   assert.match(found.stdout, /! data-dir .*chmod 600/);
   assert.match(found.stdout, /✗ row-security .*quarantine/);
-  const away = await tallystick(["doctor"], { ...env, DATABASE_URL: "postgres://u:hunter2@127.0.0.1:1/x" });
+  const away = await tallystick(["doctor"], {
+    ...env,
+    DATABASE_URL: "postgres://u:hunter2@127.0.0.1:1/x",
+  });
   assert.match(away.stdout, /✗ postgres .*Nothing answers at 127\.0\.0\.1:1\/x/);
   assert.doesNotMatch(away.stdout, /hunter2/);
 });
@@ -115,10 +129,14 @@ test("a start says where it listens, keeps the admin key to its owner, and refus
   });
   await using folder = await temporaryFolder();
   const port = new URL(service.url).port;
-  const second = await tallystick(["start", "--port", port, "--data-dir", folder.path], { DATABASE_URL: db.url });
+  const second = await tallystick(["start", "--port", port, "--data-dir", folder.path], {
+    DATABASE_URL: db.url,
+  });
   assert.equal(second.code, 3);
   assert.match(second.stderr, new RegExp(`Port ${port} of 127\\.0\\.0\\.1 is in use`));
-  const third = await tallystick(["start", "--port", "0", "--data-dir", service.dataDir], { DATABASE_URL: db.url });
+  const third = await tallystick(["start", "--port", "0", "--data-dir", service.dataDir], {
+    DATABASE_URL: db.url,
+  });
   assert.equal(third.code, 3);
   assert.match(third.stderr, new RegExp(`already runs on .* \\(process ${service.pid}\\)`));
   service.kill("SIGTERM");
@@ -133,13 +151,18 @@ test("an external database that will not do is refused with every reason at once
   await db.database.transaction((tx) => tx.exec(`create role ${role} login password 'weak'`));
   try {
     const url = Object.assign(new URL(db.url), { username: role, password: "weak" }).href;
-    const refused = await tallystick(["start", "--data-dir", folder.path], { DATABASE_URL: url, PORT: "0" });
+    const refused = await tallystick(["start", "--data-dir", folder.path], {
+      DATABASE_URL: url,
+      PORT: "0",
+    });
     assert.equal(refused.code, 3);
     assert.match(refused.stderr, /bypassrls/);
     assert.match(refused.stderr, /createrole/);
     assert.match(refused.stderr, /may not create tables/);
     const wrong = Object.assign(new URL(db.url), { password: "guess" }).href;
-    const denied = await tallystick(["migrate", "--data-dir", folder.path], { DATABASE_URL: wrong });
+    const denied = await tallystick(["migrate", "--data-dir", folder.path], {
+      DATABASE_URL: wrong,
+    });
     assert.equal(denied.code, 3);
     assert.match(denied.stderr, /refuses the user or password/);
     assert.doesNotMatch(denied.stderr, /guess/);

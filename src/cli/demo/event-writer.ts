@@ -1,7 +1,14 @@
 import type { DemoIncident } from "./incidents.ts";
 import { logNormalTable, type Random, uuid7 } from "./random.ts";
 import { SLOT_MS } from "./rhythm.ts";
-import { DEMO_CLIENTS, DEMO_MODELS, DEMO_ORGS, type DemoClient, type DemoModel, type DemoOrg } from "./world.ts";
+import {
+  DEMO_CLIENTS,
+  DEMO_MODELS,
+  DEMO_ORGS,
+  type DemoClient,
+  type DemoModel,
+  type DemoOrg,
+} from "./world.ts";
 
 /** One event as it goes over the wire, and what it should count as. Cost in billionths of a dollar. */
 export type DemoEvent = {
@@ -81,7 +88,12 @@ const CASTS = DEMO_ORGS.map((org) => {
 });
 
 /** Who calls which model, drawn for one of the orgs (by its place in DEMO_ORGS). */
-export function drawCall(random: Random, orgIndex: number, occurredAt: number, requests: number): DemoCall {
+export function drawCall(
+  random: Random,
+  orgIndex: number,
+  occurredAt: number,
+  requests: number,
+): DemoCall {
   const cast = CASTS[orgIndex];
   if (cast === undefined) throw new RangeError(`no org ${orgIndex} in the sample world`);
   const word = random.word();
@@ -108,9 +120,14 @@ const isHit = (call: DemoCall, incident: DemoIncident): boolean =>
   call.org.id === incident.orgId;
 
 /** A call that was answered, or one in a hundred that was cancelled. */
-export function writeSuccess(random: Random, call: DemoCall, incidents: readonly DemoIncident[]): DemoEvent {
+export function writeSuccess(
+  random: Random,
+  call: DemoCall,
+  incidents: readonly DemoIncident[],
+): DemoEvent {
   const { client, model, requests } = call;
-  const size = requests === 1 ? (SIZE[random.word() & 4095] ?? 1) * 0.75 : 0.85 + 0.3 * random.unit();
+  const size =
+    requests === 1 ? (SIZE[random.word() & 4095] ?? 1) * 0.75 : 0.85 + 0.3 * random.unit();
   const input = Math.round(client.inputTokens * size * requests);
   const cacheReadTokens = Math.floor(input * client.cacheShare * (0.7 + 0.3 * random.unit()));
   const inputTokens = input - cacheReadTokens;
@@ -124,12 +141,16 @@ export function writeSuccess(random: Random, call: DemoCall, incidents: readonly
 
   const isSlow = incidents.some((one) => one.kind === "latency" && isHit(call, one));
   const slowdown = isSlow ? 3 + 3 * random.unit() : 1;
-  const latencyMs = Math.max(1, Math.round(model.latencyMs * (LATENCY[random.word() & 4095] ?? 1) * slowdown));
+  const latencyMs = Math.max(
+    1,
+    Math.round(model.latencyMs * (LATENCY[random.word() & 4095] ?? 1) * slowdown),
+  );
   let text = `${head(random, call)},"input_tokens":${inputTokens},"output_tokens":${outputTokens}`;
   if (cacheReadTokens > 0) text += `,"cache_read_tokens":${cacheReadTokens}`;
   if (reasoningTokens > 0) text += `,"reasoning_tokens":${reasoningTokens}`;
   text += `,"latency_ms":${latencyMs}`;
-  if (model.isStreaming) text += `,"ttft_ms":${Math.max(1, Math.round(latencyMs * (0.08 + 0.1 * random.unit())))}`;
+  if (model.isStreaming)
+    text += `,"ttft_ms":${Math.max(1, Math.round(latencyMs * (0.08 + 0.1 * random.unit())))}`;
   text += random.word() < 42_949_673 ? ',"status":"cancelled"' : ',"status":"success"';
   if (price) text += `,"cost_estimate":"${formatNano(costNano)}"`;
   const counted = { inputTokens, cacheReadTokens, outputTokens, reasoningTokens, costNano };
@@ -139,12 +160,19 @@ export function writeSuccess(random: Random, call: DemoCall, incidents: readonly
 /** A call that failed: no tokens, and nothing to pay. In an error incident most failures are of class capacity. */
 export function writeError(random: Random, call: DemoCall, share: number): DemoEvent {
   const isIncident = share > 0.01;
-  const error = isIncident && random.unit() < 0.95 ? ERRORS[0] : pick(ERRORS, ERROR_TABLE, random.word());
+  const error =
+    isIncident && random.unit() < 0.95 ? ERRORS[0] : pick(ERRORS, ERROR_TABLE, random.word());
   const latencyMs = Math.max(1, Math.round(error.latencyMs * (LATENCY[random.word() & 4095] ?? 1)));
   const text =
     `${head(random, call)},"latency_ms":${latencyMs},"status":"error"` +
     `,"error_class":"${error.errorClass}","error_code":"${error.code}"${call.model.price ? ',"cost_estimate":"0"' : ""}}`;
-  const counted = { inputTokens: 0, cacheReadTokens: 0, outputTokens: 0, reasoningTokens: 0, costNano: 0 };
+  const counted = {
+    inputTokens: 0,
+    cacheReadTokens: 0,
+    outputTokens: 0,
+    reasoningTokens: 0,
+    costNano: 0,
+  };
   return { text, ...countedAs(call, true), ...counted };
 }
 
@@ -192,5 +220,7 @@ function formatTime(atMs: number): string {
 export function formatNano(nano: number): string {
   const units = Math.floor(nano / 1e9);
   const rest = nano % 1e9;
-  return rest === 0 ? String(units) : `${units}.${String(rest).padStart(9, "0").replace(/0+$/, "")}`;
+  return rest === 0
+    ? String(units)
+    : `${units}.${String(rest).padStart(9, "0").replace(/0+$/, "")}`;
 }

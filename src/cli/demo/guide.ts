@@ -20,7 +20,8 @@ const DAY_MS = 86_400_000;
 export function describeSample({ url, keyFile, startMs, days, incidents }: GuideFacts): string {
   const path = relative(process.cwd(), keyFile);
   const file = path.startsWith("..") ? keyFile : path;
-  const ask = (question: string): string => `  curl -s -H "Authorization: Bearer $(cat '${file}')" \\\n    '${url}/analytics/v1/${question}'\n`;
+  const ask = (question: string): string =>
+    `  curl -s -H "Authorization: Bearer $(cat '${file}')" \\\n    '${url}/analytics/v1/${question}'\n`;
   const month = `start=${instant(startMs)}&end=${instant(startMs + days * DAY_MS)}`;
   const around = (incident: DemoIncident): string =>
     `start=${instant(incident.start - 4 * HOUR_MS)}&end=${instant(incident.end + 4 * HOUR_MS)}&granularity=15m`;
@@ -35,10 +36,18 @@ export function describeSample({ url, keyFile, startMs, days, incidents }: Guide
       `${what}:\n${ask(`orgs/${orgId}/reliability?${around(incident)}&modelId=${modelId}`)}`
     );
   });
-  const zones = new Map(DEMO_ORGS.map(({ zone }) => [zone, DEMO_ORGS.filter((org) => org.zone === zone).map((org) => org.id)]));
+  const zones = new Map(
+    DEMO_ORGS.map(({ zone }) => [
+      zone,
+      DEMO_ORGS.filter((org) => org.zone === zone).map((org) => org.id),
+    ]),
+  );
   return [
     `The sample: ${formatCount(DEMO_ORGS.length, "org")}, ${formatCount(DEMO_MODELS.length, "model")}, ${formatCount(days, "day")} up to now, then live traffic.\n` +
-      formatTable([{ title: "works by the clock of" }, { title: "orgs" }], [...zones].map(([zone, orgs]) => [zone, orgs.join(", ")])),
+      formatTable(
+        [{ title: "works by the clock of" }, { title: "orgs" }],
+        [...zones].map(([zone, orgs]) => [zone, orgs.join(", ")]),
+      ),
     `Usage of a month by day and model:\n${ask(`orgs/acme/usage?${month}&granularity=day&groupBy=model&timeZone=America/New_York`)}`,
     ...shown,
     `Who uses most:\n${ask(`system/orgs?${month}`)}`,

@@ -30,7 +30,10 @@ const TICK_MS = 250;
 const CATCH_UP_MS_MAX = 3000;
 
 /** Sends the sample's history through the API, as any producer would. Throws when stopped or the service is gone. */
-export async function loadHistory(deps: DemoDeps, range: { fromMs: number; untilMs: number }): Promise<LoadReport> {
+export async function loadHistory(
+  deps: DemoDeps,
+  range: { fromMs: number; untilMs: number },
+): Promise<LoadReport> {
   const { traffic, clock, progress, signal } = deps;
   const startedMs = clock.now();
   const expected = nothingExpected();
@@ -52,7 +55,11 @@ export async function loadHistory(deps: DemoDeps, range: { fromMs: number; until
     slot++;
     if (body.events + chunk.events > BODY_EVENTS) await flush();
     body = { text: body.text + chunk.text, events: body.events + chunk.events };
-    progress.show({ done: slot, total: slots, text: `${formatNumber(expected.sent)} sample events` });
+    progress.show({
+      done: slot,
+      total: slots,
+      text: `${formatNumber(expected.sent)} sample events`,
+    });
   }
   await flush();
   await sender.drain();
@@ -63,7 +70,10 @@ export async function loadHistory(deps: DemoDeps, range: { fromMs: number; until
  * Sends live traffic until stopped. `onTick` is told after each answered tick up to when traffic is covered. A service
  * that is away is waited for.
  */
-export async function runLive(deps: DemoDeps, onTick: (coveredUntilMs: number) => Promise<void>): Promise<void> {
+export async function runLive(
+  deps: DemoDeps,
+  onTick: (coveredUntilMs: number) => Promise<void>,
+): Promise<void> {
   const { traffic, clock, signal } = deps;
   const sender = openSender(deps, "demo/live");
   let fromMs = clock.now();
@@ -73,7 +83,8 @@ export async function runLive(deps: DemoDeps, onTick: (coveredUntilMs: number) =
       const toMs = clock.now();
       const { text, events } = traffic.live(Math.max(fromMs, toMs - CATCH_UP_MS_MAX), toMs);
       fromMs = toMs;
-      if (events > 0) await sender.send({ text: Buffer.from(text), events, onResults: () => undefined });
+      if (events > 0)
+        await sender.send({ text: Buffer.from(text), events, onResults: () => undefined });
       await sender.drain();
       await onTick(toMs);
     }

@@ -53,6 +53,7 @@ function normalQuantile(p: number): number {
   const t = Math.sqrt(-2 * Math.log(isLower ? p : 1 - p));
   const x =
     t -
-    (2.515517 + t * (0.802853 + t * 0.010328)) / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308)));
+    (2.515517 + t * (0.802853 + t * 0.010328)) /
+      (1 + t * (1.432788 + t * (0.189269 + t * 0.001308)));
   return isLower ? -x : x;
 }

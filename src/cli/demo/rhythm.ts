@@ -2,8 +2,8 @@ export const SLOT_MS = 900_000;
 
 /** Calls by local hour of a working day, before scaling. */
 const HOURS = [
-  0.75, 0.73, 0.72, 0.72, 0.73, 0.78, 0.86, 0.98, 1.12, 1.25, 1.29, 1.25, 1.18, 1.21, 1.26, 1.25, 1.2, 1.13, 1.05, 1.0,
-  0.95, 0.9, 0.84, 0.79,
+  0.75, 0.73, 0.72, 0.72, 0.73, 0.78, 0.86, 0.98, 1.12, 1.25, 1.29, 1.25, 1.18, 1.21, 1.26, 1.25,
+  1.2, 1.13, 1.05, 1.0, 0.95, 0.9, 0.84, 0.79,
 ] as const;
 const WEEKEND = 0.7;
 const WEEK_MEAN = (HOURS.reduce((sum, x) => sum + x, 0) * (5 + 2 * WEEKEND)) / (24 * 7);
@@ -28,7 +28,13 @@ export function createRhythm(): Rhythm {
     if (last?.slotMs === slotMs) return last.local;
     let format = formats.get(zone);
     if (format === undefined) {
-      const options = { timeZone: zone, weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" } as const;
+      const options = {
+        timeZone: zone,
+        weekday: "short",
+        hour: "2-digit",
+        minute: "2-digit",
+        hourCycle: "h23",
+      } as const;
       format = new Intl.DateTimeFormat("en-US", options);
       formats.set(zone, format);
     }

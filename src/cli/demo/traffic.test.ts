@@ -88,8 +88,15 @@ test("the expected totals are those of a plain reading of the text: first one co
     const key = `${event.org_id}/${event.model_id}/${event.occurred_at.slice(0, 10)}`;
     const cell = cells.get(key) ?? [0n, 0n, 0n, 0n, 0n, 0n, 0n, 0n];
     const calls = event.requests ?? 1;
-    const values = [1, calls, event.status === "error" ? calls : 0, event.input_tokens, event.cache_read_tokens];
-    for (const [i, n] of [...values, event.output_tokens, event.reasoning_tokens].entries()) cell[i]! += BigInt(n ?? 0);
+    const values = [
+      1,
+      calls,
+      event.status === "error" ? calls : 0,
+      event.input_tokens,
+      event.cache_read_tokens,
+    ];
+    for (const [i, n] of [...values, event.output_tokens, event.reasoning_tokens].entries())
+      cell[i]! += BigInt(n ?? 0);
     cell[7]! += nanoOf(event.cost_estimate ?? "0");
     cells.set(key, cell);
   }
@@ -98,7 +105,16 @@ test("the expected totals are those of a plain reading of the text: first one co
   assert.ok(counts.duplicate > 100 && counts.conflict > 0 && counts.rejected > 0);
   const listed = [...expectedCells].map(([key, c]) => [
     key,
-    [c.events, c.requests, c.errors, c.inputTokens, c.cacheReadTokens, c.outputTokens, c.reasoningTokens, c.costNano],
+    [
+      c.events,
+      c.requests,
+      c.errors,
+      c.inputTokens,
+      c.cacheReadTokens,
+      c.outputTokens,
+      c.reasoningTokens,
+      c.costNano,
+    ],
   ]);
   const read = [...cells].map(([key, values]) => [key, values.map(Number)]);
   assert.deepEqual(Object.fromEntries(listed), Object.fromEntries(read));
@@ -120,7 +136,10 @@ test("there are 8 orgs in three zones and 12 models, and no event lies outside t
 
 test("each zone's working day and the weekend show", () => {
   const calls = (orgId: string, prefix: string): number =>
-    EVENTS.filter((e) => e.org_id === orgId && e.occurred_at.startsWith(prefix)).reduce((n, e) => n + (e.requests ?? 1), 0);
+    EVENTS.filter((e) => e.org_id === orgId && e.occurred_at.startsWith(prefix)).reduce(
+      (n, e) => n + (e.requests ?? 1),
+      0,
+    );
   // Wednesday 11th: 04:30Z is 10:00 in Kolkata and midnight in New York; 15:00Z is the reverse, nearly.
   assert.ok(calls("initech", "2026-11-11T05") > 1.3 * calls("initech", "2026-11-11T20"));
   assert.ok(calls("acme", "2026-11-11T15") > 1.3 * calls("acme", "2026-11-11T06"));
@@ -166,7 +185,12 @@ test("in the latency incident calls of one model take several times as long", ()
     const sorted = EVENTS.filter((e) => {
       const at = Date.parse(e.occurred_at);
       const inside = at >= latency.start && at < latency.end;
-      return e.org_id === latency.orgId && e.model_id === latency.modelId && e.status === "success" && inside === isIn;
+      return (
+        e.org_id === latency.orgId &&
+        e.model_id === latency.modelId &&
+        e.status === "success" &&
+        inside === isIn
+      );
     })
       .map((e) => e.latency_ms)
       .sort((a, b) => a - b);
@@ -176,7 +200,8 @@ test("in the latency incident calls of one model take several times as long", ()
 });
 
 test("live traffic is single calls of the tick, about as many as asked for over a week, the same for the same seed", () => {
-  const live = (seed: number): string => createTraffic({ ...OPTIONS, seed }).live(UNTIL, UNTIL + 2000).text;
+  const live = (seed: number): string =>
+    createTraffic({ ...OPTIONS, seed }).live(UNTIL, UNTIL + 2000).text;
   assert.equal(live(7), live(7));
   let calls = 0;
   for (let hour = 0; hour < 168; hour++) {
@@ -184,7 +209,8 @@ test("live traffic is single calls of the tick, about as many as asked for over 
     const chunk = TRAFFIC.live(from, from + 1000);
     assert.equal(chunk.text.split("\n").length - 1, chunk.events);
     calls += chunk.events;
-    for (const event of eventsIn(chunk.text)) assert.ok(Date.parse(event.occurred_at) <= from + 1000);
+    for (const event of eventsIn(chunk.text))
+      assert.ok(Date.parse(event.occurred_at) <= from + 1000);
   }
   assert.ok(calls / 168 > 46 && calls / 168 < 54, `${calls / 168}`);
 });
@@ -197,5 +223,8 @@ test("costs are written as exact decimals, ids as canonical UUIDs", () => {
   );
   const id = uuid7(Date.parse("2026-11-20T10:00:00Z"), createRandom(1, 2));
   assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
-  assert.equal(Number.parseInt(id.slice(0, 13).replace("-", ""), 16), Date.parse("2026-11-20T10:00:00Z"));
+  assert.equal(
+    Number.parseInt(id.slice(0, 13).replace("-", ""), 16),
+    Date.parse("2026-11-20T10:00:00Z"),
+  );
 });

@@ -1,4 +1,11 @@
-import { type DemoCall, type DemoEvent, drawCall, errorShare, writeError, writeSuccess } from "./event-writer.ts";
+import {
+  type DemoCall,
+  type DemoEvent,
+  drawCall,
+  errorShare,
+  writeError,
+  writeSuccess,
+} from "./event-writer.ts";
 import { type DemoIncident, planIncidents } from "./incidents.ts";
 import { createRandom, type Random } from "./random.ts";
 import { createRhythm, SLOT_MS } from "./rhythm.ts";
@@ -126,13 +133,18 @@ export function createTraffic(options: TrafficOptions): Traffic {
     const lines = again.splice(0);
     for (const [orgIndex, org] of DEMO_ORGS.entries()) {
       const level = org.weight * rhythm.level(org.zone, toMs);
-      const calls = Math.floor((options.callsPerSecond * level * (toMs - fromMs)) / 1000 + random.unit());
+      const calls = Math.floor(
+        (options.callsPerSecond * level * (toMs - fromMs)) / 1000 + random.unit(),
+      );
       for (let i = 0; i < calls; i++) {
         const delayMs = random.unit() < LATE_SHARE ? random.unit() * 600_000 : 0;
         const occurredAt = Math.floor(fromMs + 1 + random.unit() * (toMs - fromMs - 1) - delayMs);
         const call = drawCall(random, orgIndex, occurredAt, 1);
         const share = errorShare(call, incidents);
-        const { text } = random.unit() < share ? writeError(random, call, share) : writeSuccess(random, call, incidents);
+        const { text } =
+          random.unit() < share
+            ? writeError(random, call, share)
+            : writeSuccess(random, call, incidents);
         lines.push(text);
         if (random.unit() < DUPLICATE_SHARE) again.push(text);
       }
@@ -162,10 +174,15 @@ function sendOut(
   const skewed = random.unit();
   const late = random.unit() < LATE_SHARE ? 1 + Math.floor(skewed * skewed * SLOTS_PER_DAY) : 0;
   send(late, { event, kind: "accepted" });
-  if (random.unit() < DUPLICATE_SHARE) send(late + Math.floor(random.unit() * 8), { event, kind: "duplicate" });
+  if (random.unit() < DUPLICATE_SHARE)
+    send(late + Math.floor(random.unit() * 8), { event, kind: "duplicate" });
   const odd = random.unit();
   // Same id, other latency, so much later that the first one is stored even when several requests are under way.
-  if (odd < ODD_SHARE) send(late + 3 * SLOTS_PER_DAY, { event: withText(event, /"latency_ms":/, "$&1"), kind: "conflict" });
+  if (odd < ODD_SHARE)
+    send(late + 3 * SLOTS_PER_DAY, {
+      event: withText(event, /"latency_ms":/, "$&1"),
+      kind: "conflict",
+    });
   else if (odd > 1 - ODD_SHARE) {
     const broken = withText(withText(event, /"event_id":"/, "$&bad-"), /"latency_ms":/, "$&-");
     send(late, { event: broken, kind: "rejected" });

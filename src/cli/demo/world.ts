@@ -99,36 +99,73 @@ const org = (
 });
 
 export const DEMO_ORGS: readonly DemoOrg[] = [
-  org("acme", "America/New_York", [0.24, 64], [
-    { "chat-large": 5, "chat-small": 4, "chat-mini": 2, "embed-v2": 2, "reason-lite": 1 },
-    ["support-bot", "web-chat", "mobile-app", "report-writer"],
-  ]),
-  org("globex", "Europe/Berlin", [0.19, 48], [
-    { "code-large": 4, "code-fast": 5, "chat-small": 2, "reason-pro": 1 },
-    ["code-review", "ide-plugin", "web-chat"],
-  ]),
-  org("initech", "Asia/Kolkata", [0.15, 56], [
-    { "chat-small": 4, "chat-mini": 4, "translate-base": 3, "summarize-fast": 2 },
-    ["support-bot", "mobile-app", "nightly-batch"],
-  ]),
-  org("hooli", "America/New_York", [0.13, 40], [
-    { "chat-large": 3, "vision-base": 3, "embed-v2": 3, "chat-mini": 3 },
-    ["search-assist", "mobile-app", "web-chat"],
-  ]),
-  org("umbra-health", "Europe/Berlin", [0.1, 32], [
-    { "house-llm": 5, "summarize-fast": 3, "chat-small": 1 },
-    ["report-writer", "web-chat", "nightly-batch"],
-  ]),
-  org("tidewater-bank", "America/New_York", [0.08, 28], [
-    { "chat-large": 2, "reason-lite": 2, "summarize-fast": 2, "embed-v2": 1 },
-    ["support-bot", "report-writer", "nightly-batch"],
-  ]),
-  org("lumen-retail", "Asia/Kolkata", [0.07, 36], [
-    { "chat-mini": 4, "translate-base": 3, "vision-base": 1, "chat-small": 2 },
-    ["support-bot", "search-assist", "mobile-app"],
-  ]),
-  org("kestrel-games", "Europe/Berlin", [0.04, 24], [
-    { "chat-mini": 3, "code-fast": 2, "house-llm": 1 },
-    ["mobile-app", "ide-plugin"],
-  ]),
+  org(
+    "acme",
+    "America/New_York",
+    [0.24, 64],
+    [
+      { "chat-large": 5, "chat-small": 4, "chat-mini": 2, "embed-v2": 2, "reason-lite": 1 },
+      ["support-bot", "web-chat", "mobile-app", "report-writer"],
+    ],
+  ),
+  org(
+    "globex",
+    "Europe/Berlin",
+    [0.19, 48],
+    [
+      { "code-large": 4, "code-fast": 5, "chat-small": 2, "reason-pro": 1 },
+      ["code-review", "ide-plugin", "web-chat"],
+    ],
+  ),
+  org(
+    "initech",
+    "Asia/Kolkata",
+    [0.15, 56],
+    [
+      { "chat-small": 4, "chat-mini": 4, "translate-base": 3, "summarize-fast": 2 },
+      ["support-bot", "mobile-app", "nightly-batch"],
+    ],
+  ),
+  org(
+    "hooli",
+    "America/New_York",
+    [0.13, 40],
+    [
+      { "chat-large": 3, "vision-base": 3, "embed-v2": 3, "chat-mini": 3 },
+      ["search-assist", "mobile-app", "web-chat"],
+    ],
+  ),
+  org(
+    "umbra-health",
+    "Europe/Berlin",
+    [0.1, 32],
+    [
+      { "house-llm": 5, "summarize-fast": 3, "chat-small": 1 },
+      ["report-writer", "web-chat", "nightly-batch"],
+    ],
+  ),
+  org(
+    "tidewater-bank",
+    "America/New_York",
+    [0.08, 28],
+    [
+      { "chat-large": 2, "reason-lite": 2, "summarize-fast": 2, "embed-v2": 1 },
+      ["support-bot", "report-writer", "nightly-batch"],
+    ],
+  ),
+  org(
+    "lumen-retail",
+    "Asia/Kolkata",
+    [0.07, 36],
+    [
+      { "chat-mini": 4, "translate-base": 3, "vision-base": 1, "chat-small": 2 },
+      ["support-bot", "search-assist", "mobile-app"],
+    ],
+  ),
+  org(
+    "kestrel-games",
+    "Europe/Berlin",
+    [0.04, 24],
+    [{ "chat-mini": 3, "code-fast": 2, "house-llm": 1 }, ["mobile-app", "ide-plugin"]],
+  ),
 ];

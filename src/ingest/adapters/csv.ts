@@ -1,4 +1,10 @@
-import { eventMember, isRowField, type EventDefaults, type RowField, type RecordAdapter } from "./event-text.ts";
+import {
+  eventMember,
+  isRowField,
+  type EventDefaults,
+  type RowField,
+  type RecordAdapter,
+} from "./event-text.ts";
 
 /** Where each event field comes from. */
 export type CsvMapping = {
@@ -28,7 +34,8 @@ export function createCsvAdapter(header: readonly string[], mapping: CsvMapping)
   const fieldOf = new Map<number, RowField>();
   for (const [field, column] of mapping.columns) {
     const at = header.indexOf(column);
-    if (at < 0) return refuse(`There is no column "${column}". The file has: ${header.join(", ")}.`);
+    if (at < 0)
+      return refuse(`There is no column "${column}". The file has: ${header.join(", ")}.`);
     if (fieldOf.has(at)) return refuse(`Column "${column}" is mapped to two fields.`);
     fieldOf.set(at, field);
   }
@@ -55,7 +62,9 @@ function adapterOf(
   defaults: EventDefaults,
 ): RecordAdapter {
   const mapped = [...fieldOf];
-  const constants = [...defaults].map(([field, text]) => [field, eventMember(field, text)] as const);
+  const constants = [...defaults].map(
+    ([field, text]) => [field, eventMember(field, text)] as const,
+  );
   return (fields, rowId) => {
     if (fields.length !== columns) {
       const detail = `The row has ${fields.length} fields where the header has ${columns}.`;

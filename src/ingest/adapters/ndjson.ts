@@ -15,7 +15,8 @@ export function fillEventLine(line: Buffer, defaults: EventDefaults, rowId: () =
   if (keys.has("timestamp")) keys.add("occurred_at");
 
   let members = "";
-  for (const [field, value] of defaults) if (!keys.has(field)) members += `,${eventMember(field, value)}`;
+  for (const [field, value] of defaults)
+    if (!keys.has(field)) members += `,${eventMember(field, value)}`;
   if (!keys.has("event_id") && !defaults.has("event_id")) members += `,"event_id":"${rowId()}"`;
   if (members === "") return line;
   const open = text.slice(0, -1);
@@ -25,7 +26,8 @@ export function fillEventLine(line: Buffer, defaults: EventDefaults, rowId: () =
 function objectKeys(text: string): Set<string> | null {
   if (!text.startsWith("{")) return null;
   try {
-    return new Set(Object.keys(JSON.parse(text)));
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? new Set(Object.keys(value)) : null;
   } catch {
     return null;
   }

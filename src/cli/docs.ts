@@ -1,0 +1,108 @@
+import type { Command } from "./command.ts";
+import { configCommand } from "./config.ts";
+import { demoCommand } from "./demo.ts";
+import { doctorCommand } from "./doctor.ts";
+import { importCommand } from "./import.ts";
+import { migrateCommand } from "./migrate.ts";
+import { quarantineCommand } from "./quarantine.ts";
+import { startCommand } from "./start.ts";
+import { verifyCommand } from "./verify.ts";
+
+const HEAD = `# Command line
+
+Printed from the help texts in \`src/cli\` by \`node bin/tallystick.mjs dev cli-docs\`; a test fails when it is stale.
+
+\`node bin/tallystick.mjs COMMAND\` (from a clone; \`tallystick COMMAND\` where it is installed). Settings are environment
+variables, see [configuration](configuration.md). Answers go to standard output and nothing else does: progress, warnings
+and errors go to standard error, so every command can be piped. With \`--json\` the answer is JSON, one line (\`demo\`: one
+line per step). Ctrl-C or SIGTERM stops a command in an orderly way; a second one ends it at once.
+
+## Exit codes
+
+The same for all commands, and stable.
+
+| code | meaning |
+|---|---|
+| 0 | done; the answer is yes |
+| 1 | done, and the answer is no: rows were refused, figures differ, a check failed |
+| 2 | wrong arguments or settings; nothing was done |
+| 3 | something outside is missing or in the way: service, database, file, port, rights |
+| 69 | the launcher could not provide Node.js or packages |
+| 70 | a fault of Tallystick itself; the stack is printed |
+| 130 | stopped by Ctrl-C or a signal before it was done |
+
+## How commands find the service
+
+\`import\` and \`quarantine\` talk to a running service over its HTTP API. They read \`service.json\` and \`admin-key\` in the data
+directory, so beside the service they need no options. For one elsewhere give \`--url\`, and its key in
+\`TALLYSTICK_API_KEY\`: what stands on a command line can be read by everybody on the machine. \`verify\`, \`migrate\` and
+\`doctor\` talk to the database: the one in the data directory, or the one that \`DATABASE_URL\` names.
+`;
+
+const IMPORT_MORE = `What a row becomes:
+
+| format | one row | fields |
+|---|---|---|
+| \`ndjson\` | one event per line, as the API takes it | as they are; \`--org\`, \`--model\` and \`--set\` fill in what a line leaves out |
+| \`csv\` | RFC 4180, with a header: quoted fields, line breaks in them, LF or CRLF, with or without a byte order mark | columns called like a field, and those that \`--column\` names; an empty cell is a field not given |
+| \`azure-llm-trace\` | \`TIMESTAMP,ContextTokens,GeneratedTokens\`: one successful call, UTC | \`occurred_at\` (to the microsecond), \`input_tokens\`, \`output_tokens\` |
+
+Numbers and decimals keep their digits: nothing is rounded on the way. A row without an \`event_id\` gets one made of the
+SHA-256 of the file and the line on which the row starts, so the same content (under any name, or through \`-\`) is
+counted once, however often it is sent, within the time in which duplicates are recognised. It follows that a file
+imported with a wrong \`--column\` cannot be corrected by importing it again: its rows then contradict those that were
+counted, and go to quarantine as \`conflict\`.
+
+Bad rows are named by the line on which they start (the header is line 1) and do not hold up the others. Rows that the
+service refused are in quarantine; rows that were no CSV at all are only listed. The delivery ledger knows the rows
+under the source \`import/<first 12 digits of the file's SHA-256>\`. A service that is away or asks to wait is waited for,
+several minutes long.
+`;
+
+/** What comes after a command's help text. */
+const MORE: Readonly<Record<string, string>> = {
+  start: examples("tallystick start", "PORT=9000 DATA_DIR=/var/lib/tallystick tallystick start"),
+  demo: examples("tallystick demo", "tallystick demo --data-dir /tmp/sample --port 9000 --seed 7"),
+  migrate: examples("tallystick migrate --json"),
+  import: `${examples(
+    "tallystick import calls.ndjson --format ndjson",
+    "zcat calls.csv.gz | tallystick import - --format csv --org acme --set status=success \\\n    --column occurred_at=Time --column model_id=Model --column input_tokens=Prompt --column output_tokens=Completion",
+    "tallystick import AzureLLMInferenceTrace_conv.csv --format azure-llm-trace --org acme --model chat-large --backfill",
+  )}\n${IMPORT_MORE}`,
+  verify: examples(
+    "tallystick verify",
+    "tallystick verify --from 2026-11-01 --to 2026-11-08 --json",
+  ),
+  quarantine: examples(
+    "tallystick quarantine list --org acme",
+    "tallystick quarantine show 17 --org acme",
+    "tallystick quarantine replay --all --code too_old --backfill --org acme",
+    "tallystick quarantine drop 17 18 --org acme",
+  ),
+  config: examples("tallystick config print", "tallystick config check --json"),
+  doctor: examples("tallystick doctor"),
+};
+
+function examples(...lines: string[]): string {
+  return `\`\`\`sh\n${lines.join("\n")}\n\`\`\`\n`;
+}
+
+const COMMANDS: readonly Command[] = [
+  startCommand,
+  demoCommand,
+  importCommand,
+  verifyCommand,
+  quarantineCommand,
+  migrateCommand,
+  configCommand,
+  doctorCommand,
+];
+
+/** The text of docs/cli.md. */
+export function formatCliDocs(): string {
+  const sections = COMMANDS.map(
+    ({ name, summary, usage }) =>
+      `## ${name}\n\n${summary}.\n\n\`\`\`text\n${usage}\`\`\`\n\n${MORE[name] ?? ""}`,
+  );
+  return [HEAD, ...sections].join("\n");
+}
