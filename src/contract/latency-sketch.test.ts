@@ -142,3 +142,13 @@ test("what is no latency is refused", () => {
   }
   assert.throws(() => sketchOf([1]).quantile(1.01), RangeError);
 });
+
+test("adding to an encoded sketch gives the bytes of the merged one", () => {
+  fc.assert(
+    fc.property(latencies, latencies, (some, others) => {
+      const merged = sketchOf([...some, ...others]);
+      assert.deepEqual(sketchOf(some).encodeWith(sketchOf(others).encode()), merged.encode());
+    }),
+  );
+  assert.throws(() => sketchOf([1]).encodeWith(Buffer.from([0])), RangeError);
+});

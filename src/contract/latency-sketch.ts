@@ -26,9 +26,17 @@ function createBins(): { lows: Float64Array; values: Float64Array } {
   return { lows: Float64Array.from(starts), values: Float64Array.from(answers) };
 }
 
+/** Bins of the latencies that calls usually have, looked up instead of searched for. */
+const COMMON_BELOW = 32_768;
+const commonBins = Uint16Array.from({ length: COMMON_BELOW }, (_, ms) => searchBin(ms));
+
 /** The bin of a latency in whole milliseconds, 0 … 2^31-1. Throws a RangeError for anything else. */
 export function binOf(ms: number): number {
   if (!Number.isInteger(ms) || ms < 0 || ms > VALUE_MAX) throw new RangeError(`no latency: ${ms}`);
+  return ms < COMMON_BELOW ? (commonBins[ms] ?? 0) : searchBin(ms);
+}
+
+function searchBin(ms: number): number {
   if (ms < EXACT_BELOW - 1) return ms;
   let low = EXACT_BELOW - 1;
   let high = LATENCY_BINS - 1;
@@ -80,7 +88,18 @@ export class LatencySketch {
 
   /** Adds all of another sketch, which stays as it is. */
   merge(other: LatencySketch): void {
-    for (const [bin, count] of other.bins()) this.#addToBin(bin, count);
+    const dense = other.#dense;
+    if (dense === null) {
+      const size = other.#sparseBins.length;
+      for (let i = 0; i < size; i++) {
+        this.#addToBin(other.#sparseBins[i] ?? 0, other.#sparseCounts[i] ?? 0);
+      }
+      return;
+    }
+    for (let bin = 0; bin < dense.length; bin++) {
+      const count = dense[bin] ?? 0;
+      if (count > 0) this.#addToBin(bin, count);
+    }
   }
 
   /**
@@ -124,14 +143,31 @@ export class LatencySketch {
 
   /** The sketch's bytes. */
   encode(): Buffer {
-    const bytes: number[] = [];
-    let next = 0;
-    for (const [bin, count] of this.bins()) {
-      writeVarint(bytes, bin - next);
-      writeVarint(bytes, count);
-      next = bin + 1;
+    return this.encodeWith(NOTHING);
+  }
+
+  /**
+   * The bytes of this sketch and an encoded one together, without building the sum: the way to add a little to a
+   * stored sketch. Throws a RangeError on bytes that no sketch has.
+   */
+  encodeWith(encoded: Uint8Array): Buffer {
+    const stored = new EncodedBins(encoded);
+    const writer = new BinWriter();
+    const dense = this.#dense;
+    const size = dense === null ? this.#sparseBins.length : dense.length;
+    for (let i = 0; i < size; i++) {
+      const bin = dense === null ? (this.#sparseBins[i] ?? 0) : i;
+      let count = dense === null ? (this.#sparseCounts[i] ?? 0) : (dense[i] ?? 0);
+      if (count === 0) continue;
+      for (; stored.bin < bin; stored.next()) writer.add(stored.bin, stored.count);
+      if (stored.bin === bin) {
+        count += stored.count;
+        stored.next();
+      }
+      writer.add(bin, count);
     }
-    return Buffer.from(bytes);
+    for (; stored.bin < LATENCY_BINS; stored.next()) writer.add(stored.bin, stored.count);
+    return writer.finish();
   }
 
   /**
@@ -192,14 +228,71 @@ export class LatencySketch {
   }
 }
 
-/** Counts stay below 2^53: seven bits a byte, by multiplication where 32-bit shifts would overflow. */
-function writeVarint(bytes: number[], value: number): void {
-  let rest = value;
-  while (rest >= 0x80) {
-    bytes.push((rest % 0x80) | 0x80);
-    rest = Math.floor(rest / 0x80);
+const NOTHING = new Uint8Array(0);
+
+/** Walks the bins of an encoded sketch; behind the last one, `bin` is LATENCY_BINS. */
+class EncodedBins {
+  readonly #bytes: Uint8Array;
+  #at = 0;
+  bin = -1;
+  count = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.next();
   }
-  bytes.push(rest);
+
+  next(): void {
+    if (this.#at >= this.#bytes.length) {
+      this.bin = LATENCY_BINS;
+      return;
+    }
+    this.bin += this.#number() + 1;
+    this.count = this.#number();
+    if (this.bin >= LATENCY_BINS || this.count === 0) {
+      throw new RangeError("latency sketch has an impossible bin");
+    }
+  }
+
+  #number(): number {
+    const from = this.#at;
+    const byte = this.#bytes[from];
+    if (byte !== undefined && byte < 0x80) {
+      this.#at = from + 1;
+      return byte;
+    }
+    this.#at = endOfVarint(this.#bytes, from);
+    return readVarint(this.#bytes, from, this.#at);
+  }
+}
+
+/** A gap takes up to 2 bytes, a count up to 8. One at a time is written, from beginning to end without a pause. */
+const scratch = Buffer.alloc(LATENCY_BINS * 10);
+
+/** Writes bins, ascending, as a sketch's bytes. */
+class BinWriter {
+  #at = 0;
+  #next = 0;
+
+  add(bin: number, count: number): void {
+    this.#number(bin - this.#next);
+    this.#number(count);
+    this.#next = bin + 1;
+  }
+
+  finish(): Buffer {
+    return Buffer.from(scratch.subarray(0, this.#at));
+  }
+
+  /** Counts stay below 2^53: seven bits a byte, by division where 32-bit shifts would overflow. */
+  #number(value: number): void {
+    let rest = value;
+    while (rest >= 0x80) {
+      scratch[this.#at++] = (rest % 0x80) | 0x80;
+      rest = Math.floor(rest / 0x80);
+    }
+    scratch[this.#at++] = rest;
+  }
 }
 
 function endOfVarint(bytes: Uint8Array, from: number): number {

@@ -22,7 +22,8 @@ const WIDTH = 15;
 
 const MARK_CURRENCY = 32_768;
 /** Outcome and currency in one word: neither is ever asked for alone while adding up. */
-export const packMark = (outcome: number, currency: number): number => outcome * MARK_CURRENCY + currency;
+export const packMark = (outcome: number, currency: number): number =>
+  outcome * MARK_CURRENCY + currency;
 
 /** How a coarser table of cells is made from a finer one. */
 export type Coarser = {
@@ -82,7 +83,8 @@ export class Cells {
       );
       const sums = this.#values;
       const base = cell * WIDTH;
-      for (let i = 0; i <= COST_LOW; i++) sums[at + i] = (sums[at + i] ?? 0) + (finer.#values[base + i] ?? 0);
+      for (let i = 0; i <= COST_LOW; i++)
+        sums[at + i] = (sums[at + i] ?? 0) + (finer.#values[base + i] ?? 0);
       const sketch = finer.#sketches[cell];
       if (sketch) this.#sketchOf(at / WIDTH).merge(sketch);
     }

@@ -1,4 +1,10 @@
-import { type BatchLedgerEntry, encodeBatchLedger, MEMBER_KIND, packCurrency, type UsageEvent } from "#contract";
+import {
+  type BatchLedgerEntry,
+  encodeBatchLedger,
+  MEMBER_KIND,
+  packCurrency,
+  type UsageEvent,
+} from "#contract";
 import {
   batchIdOf,
   copyEvents,
@@ -56,15 +62,24 @@ export const testEvent = (overrides: Partial<TestEvent> = {}): TestEvent => ({
 /** Adds a lane. Lanes of one database have ids 1, 2, … in the order they are opened. */
 export async function openLane(database: Database): Promise<Lane> {
   await openFirstKeyPartition(database);
-  const lane = await insertLane(database.sql, { transport: "test", owner: "test", leaseSeconds: 3600 });
+  const lane = await insertLane(database.sql, {
+    transport: "test",
+    owner: "test",
+    leaseSeconds: 3600,
+  });
   if (!lane) throw new Error("another lane was opened at the same moment");
   return lane;
 }
 
 /** Commits events as one batch of a lane, as the ingest path leaves them: raw, keys, batch, control totals. */
-export async function commitTestBatch(database: Database, lane: Lane, events: readonly TestEvent[]): Promise<void> {
+export async function commitTestBatch(
+  database: Database,
+  lane: Lane,
+  events: readonly TestEvent[],
+): Promise<void> {
   const ids = await resolveIds(database, events);
-  for (const day of new Set(events.map((event) => dayOfUs(event.occurredAtUs)))) await createRawPartition(database, day);
+  for (const day of new Set(events.map((event) => dayOfUs(event.occurredAtUs))))
+    await createRawPartition(database, day);
   lane.batchNo++;
   const batchId = batchIdOf(lane.laneId, lane.batchNo);
   const eventRows = new EventRows(events.length * 300);
@@ -116,20 +131,37 @@ const keyOf = (batchId: number, i: number): Key => [
 ];
 
 async function resolveIds(database: Database, events: readonly TestEvent[]): Promise<EventIds[]> {
-  const orgs = await upsertOrgs(database.sql, events.map(({ org }) => org));
-  const sources = await upsertSources(database.sql, events.map(({ source }) => source));
+  const orgs = await upsertOrgs(
+    database.sql,
+    events.map(({ org }) => org),
+  );
+  const sources = await upsertSources(
+    database.sql,
+    events.map(({ source }) => source),
+  );
   const orgIds = new Map(orgs.map(({ externalId, id }) => [externalId, id]));
   const sourceIds = new Map(sources.map(({ name, id }) => [name, id]));
   const wanted = events.flatMap(({ org, model, client, actor, errorCode }) =>
     Object.entries({ model, client, actor, errorCode }).flatMap(([kind, value]) =>
-      value === null ? [] : [{ orgId: orgIds.get(org) ?? 0, kind: MEMBER_KIND[kind as keyof typeof MEMBER_KIND], value }],
+      value === null
+        ? []
+        : [
+            {
+              orgId: orgIds.get(org) ?? 0,
+              kind: MEMBER_KIND[kind as keyof typeof MEMBER_KIND],
+              value,
+            },
+          ],
     ),
   );
   const members = await upsertMembers(database.sql, wanted);
-  const memberIds = new Map(members.map(({ orgId, kind, value, id }) => [`${orgId}/${kind}/${value}`, id]));
+  const memberIds = new Map(
+    members.map(({ orgId, kind, value, id }) => [`${orgId}/${kind}/${value}`, id]),
+  );
   return events.map(({ org, model, client, actor, errorCode, source }) => {
     const orgId = orgIds.get(org) ?? 0;
-    const idOf = (kind: number, value: string | null) => (value === null ? 0 : (memberIds.get(`${orgId}/${kind}/${value}`) ?? 0));
+    const idOf = (kind: number, value: string | null) =>
+      value === null ? 0 : (memberIds.get(`${orgId}/${kind}/${value}`) ?? 0);
     return {
       orgId,
       modelId: idOf(MEMBER_KIND.model, model),
@@ -142,7 +174,14 @@ async function resolveIds(database: Database, events: readonly TestEvent[]): Pro
 }
 
 function toUsageEvent(event: TestEvent, key: Key): UsageEvent {
-  const [inputTokens, cacheReadTokens, cacheWrite5mTokens, cacheWrite1hTokens, outputTokens, reasoningTokens] = event.tokens;
+  const [
+    inputTokens,
+    cacheReadTokens,
+    cacheWrite5mTokens,
+    cacheWrite1hTokens,
+    outputTokens,
+    reasoningTokens,
+  ] = event.tokens;
   return {
     eventId: "",
     key,

@@ -28,7 +28,11 @@ export class BatchMissing extends Error {
  * Chooses the oldest batches of all lanes, keeping each lane's order. `listed` is in lane order, at most
  * `limits.batchesMax` a lane; `nowUs` was read before it, so whatever was answered by then is in it or folded.
  */
-export function planFold(listed: readonly UnfoldedBatch[], nowUs: number, limits: FoldLimits): FoldPlan {
+export function planFold(
+  listed: readonly UnfoldedBatch[],
+  nowUs: number,
+  limits: FoldLimits,
+): FoldPlan {
   const lanes = [...Map.groupBy(listed, (batch) => batch.laneId).values()];
   lanes.forEach(assertContiguous);
   const taken = lanes.map(() => 0);
@@ -53,7 +57,10 @@ export function cutPlan(plan: FoldPlan, count: number): FoldPlan {
   return {
     batches,
     moves: movesOf(batches),
-    completeThroughUs: Math.min(plan.completeThroughUs, ...left.map((batch) => batch.committedAtUs)),
+    completeThroughUs: Math.min(
+      plan.completeThroughUs,
+      ...left.map((batch) => batch.committedAtUs),
+    ),
     hasMore: true,
   };
 }
@@ -78,7 +85,8 @@ function claimFold(
 
 function movesOf(batches: readonly UnfoldedBatch[]): WatermarkMove[] {
   const moves = new Map<number, WatermarkMove>();
-  for (const { laneId, foldedThrough, batchNo } of batches) moves.set(laneId, { laneId, from: foldedThrough, to: batchNo });
+  for (const { laneId, foldedThrough, batchNo } of batches)
+    moves.set(laneId, { laneId, from: foldedThrough, to: batchNo });
   return [...moves.values()].toSorted((a, b) => a.laneId - b.laneId);
 }
 

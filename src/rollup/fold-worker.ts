@@ -5,6 +5,7 @@ import {
   fenceFold,
   type FoldLease,
   getFoldClaim,
+  listPurged15m,
   listUnfoldedBatches,
   moveWatermarks,
   prepareFoldSession,
@@ -17,7 +18,7 @@ import { type FoldPlan, planFold } from "./fold-plan.ts";
 import { type FoldInput, readFold } from "./read-fold.ts";
 import { SketchCache } from "./sketch-cache.ts";
 import { SystemMembers } from "./system-members.ts";
-import { membersOf, writeFold, type WrittenSketches } from "./write-fold.ts";
+import { daysOf, membersOf, writeFold, type WrittenSketches } from "./write-fold.ts";
 
 /** Limits of the rollup. Times in milliseconds. */
 export type RollupSettings = {
@@ -131,7 +132,9 @@ export class FoldWorker implements AsyncDisposable {
       const [session, lease] = [this.#session, this.#lease];
       if (session && lease) {
         // The lease ends by itself when the database is away.
-        await releaseFoldLease(session.sql, { consumer: this.#consumer, epoch: lease.epoch }).catch(() => undefined);
+        await releaseFoldLease(session.sql, { consumer: this.#consumer, epoch: lease.epoch }).catch(
+          () => undefined,
+        );
       }
       await this.#drop();
     });
@@ -163,7 +166,14 @@ export class FoldWorker implements AsyncDisposable {
     if (plan.batches.length === 0) await this.#claim(session, lease, plan);
     else await this.#write(session, lease, { input, nowUs });
     const { completeThroughUs, hasMore } = plan;
-    return { state: "folded", batches: plan.batches.length, events: input.sums.events, hasMore, completeThroughUs, nowUs };
+    return {
+      state: "folded",
+      batches: plan.batches.length,
+      events: input.sums.events,
+      hasMore,
+      completeThroughUs,
+      nowUs,
+    };
   }
 
   /** Nothing to write but how far everything is counted. */
@@ -173,18 +183,26 @@ export class FoldWorker implements AsyncDisposable {
     this.#renewedAtMs = this.#deps.clock.now();
   }
 
-  async #write(session: Session, lease: FoldLease, fold: { input: FoldInput; nowUs: number }): Promise<void> {
+  async #write(
+    session: Session,
+    lease: FoldLease,
+    fold: { input: FoldInput; nowUs: number },
+  ): Promise<void> {
     const { input, nowUs } = fold;
     const { plan } = input;
     if (this.#consumer === "usage") await this.#members.resolve(session.sql, membersOf(input.sums));
     const startedMs = this.#deps.clock.now();
     const written = await session.transaction(async (tx): Promise<WrittenSketches> => {
       // A process that stops in here holds the fence: the server ends it when the lease would have ended.
-      await tx.exec(`set local idle_in_transaction_session_timeout = ${this.#deps.settings.leaseMs}`);
+      await tx.exec(
+        `set local idle_in_transaction_session_timeout = ${this.#deps.settings.leaseMs}`,
+      );
       const foldedAtUs = await fenceFold(tx.sql, this.#held(lease, plan));
       if (foldedAtUs === undefined) throw new FoldLeaseLost(this.#consumer);
       const moved = await moveWatermarks(tx.sql, this.#consumer, plan.moves);
       if (moved !== plan.moves.length) throw new FoldLeaseLost(this.#consumer);
+      // Behind the fence, so retention waits: what it has deleted by now is all it deletes before this commits.
+      const purged = await listPurged15m(tx.sql, daysOf(input.sums));
       const sketches = await writeFold(
         {
           tx,
@@ -193,6 +211,7 @@ export class FoldWorker implements AsyncDisposable {
           members: this.#members,
           foldedAtUs,
           rememberFromSeconds: nowUs / 1_000_000 - REMEMBERED_SECONDS,
+          purged15m: new Set(purged.map(({ orgId, daySeconds }) => `${orgId}/${daySeconds}`)),
         },
         input,
       );

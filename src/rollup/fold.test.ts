@@ -5,14 +5,24 @@ import { testDatabase } from "#harness";
 import { type Crash, type Crashpoint, neverCrash, systemClock } from "#kernel";
 import type { Database } from "#store";
 import { commitTestBatch, openLane, type TestEvent, testEvent } from "./committed-batches.ts";
-import { FoldLeaseLost, type FoldResult, FoldWorker, ROLLUP_DEFAULTS, type RollupSettings } from "./fold-worker.ts";
+import {
+  FoldLeaseLost,
+  type FoldResult,
+  FoldWorker,
+  ROLLUP_DEFAULTS,
+  type RollupSettings,
+} from "./fold-worker.ts";
 import { RawRowsMissing } from "./read-fold.ts";
 import { assertLedgerEqualsRaw, assertRollupsEqualRaw } from "./rollup-oracle.ts";
 
 let owners = 0;
 const openWorker = (
   database: Database,
-  options: { consumer?: "usage" | "people"; crash?: Crash; settings?: Partial<RollupSettings> } = {},
+  options: {
+    consumer?: "usage" | "people";
+    crash?: Crash;
+    settings?: Partial<RollupSettings>;
+  } = {},
 ): FoldWorker =>
   new FoldWorker(options.consumer ?? "usage", {
     database,
@@ -58,11 +68,21 @@ const anyEvent: fc.Arbitrary<TestEvent> = fc.record({
   requests: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 1_000_000 })),
   tokens: fc.tuple(count, count, count, count, count, count),
   latencyMs: fc.option(fc.oneof(fc.nat(2000), fc.nat(2 ** 31 - 1))),
-  costNano: fc.option(fc.oneof(fc.integer({ min: -1000, max: 10 ** 9 }), fc.constantFrom(9_007_199_000_000_000, -9_007_199_000_000_000))),
+  costNano: fc.option(
+    fc.oneof(
+      fc.integer({ min: -1000, max: 10 ** 9 }),
+      fc.constantFrom(9_007_199_000_000_000, -9_007_199_000_000_000),
+    ),
+  ),
 });
 /** Batches, each for one of two lanes, and whether consumers fold after it. */
 const history = fc.array(
-  fc.record({ lane: fc.nat(1), events: fc.array(anyEvent, { maxLength: 40 }), foldUsage: fc.boolean(), foldPeople: fc.boolean() }),
+  fc.record({
+    lane: fc.nat(1),
+    events: fc.array(anyEvent, { maxLength: 40 }),
+    foldUsage: fc.boolean(),
+    foldPeople: fc.boolean(),
+  }),
   { minLength: 1, maxLength: 6 },
 );
 
@@ -73,7 +93,10 @@ test("rollups, errors and ledger equal a re-aggregation of raw, however events a
       const { database } = db;
       const lanes = [await openLane(database), await openLane(database)];
       await using usage = openWorker(database, { settings: { foldEventsMax } });
-      await using people = openWorker(database, { consumer: "people", settings: { foldEventsMax } });
+      await using people = openWorker(database, {
+        consumer: "people",
+        settings: { foldEventsMax },
+      });
       for (const step of steps) {
         const lane = lanes[step.lane];
         assert.ok(lane);
@@ -101,7 +124,13 @@ function failOnceAt(point: Crashpoint): Crash {
 
 const someEvents = (count: number, overrides: Partial<TestEvent> = {}): TestEvent[] =>
   Array.from({ length: count }, (_, i) =>
-    testEvent({ latencyMs: 50 + i * 7, outcome: i % 7, model: `m${i % 3}`, errorCode: i % 2 ? "429" : null, ...overrides }),
+    testEvent({
+      latencyMs: 50 + i * 7,
+      outcome: i % 7,
+      model: `m${i % 3}`,
+      errorCode: i % 2 ? "429" : null,
+      ...overrides,
+    }),
   );
 
 for (const point of ["fold_after_read", "fold_before_commit", "fold_after_commit"] as const) {
@@ -126,10 +155,13 @@ for (const point of ["fold_after_read", "fold_before_commit", "fold_after_commit
 }
 
 /** The same database, but a session's transactions wait for `pause` once that is set. */
-function pausable(database: Database): { database: Database; pauseFor: (pause: Promise<unknown>) => void } {
+function pausable(database: Database): {
+  database: Database;
+  pauseFor: (pause: Promise<unknown>) => void;
+} {
   let pause: Promise<unknown> = Promise.resolve();
   return {
-    pauseFor: (next) => (pause = next),
+    pauseFor: (next) => void (pause = next),
     database: {
       ...database,
       openSession: async () => {
@@ -178,11 +210,14 @@ test("even with a stolen epoch a batch is folded once: watermarks move only from
   const slow = pausable(database);
   await using fenced = openWorker(slow.database, {
     crash: (at) => {
-      if (at === "fold_after_read") slow.pauseFor(database.sql`insert into watermark values ('usage', ${lane.laneId}, 1)`);
+      if (at === "fold_after_read")
+        slow.pauseFor(database.sql`insert into watermark values ('usage', ${lane.laneId}, 1)`);
     },
   });
   await assert.rejects(fenced.foldOnce(), FoldLeaseLost);
-  const [rows] = await database.sql<{ rows: number }>`select count(*)::int4 as rows from rollup_org_day`;
+  const [rows] = await database.sql<{
+    rows: number;
+  }>`select count(*)::int4 as rows from rollup_org_day`;
   assert.equal(rows?.rows, 0);
 });
 
@@ -219,11 +254,16 @@ test("a missing raw row stops the fold before anything is written, and says whic
 
   await assert.rejects(worker.foldOnce(), (error) => {
     assert.ok(error instanceof RawRowsMissing);
-    assert.deepEqual([error.laneId, error.batchNo, error.expected, error.found], [lane.laneId, 2, 10, 9]);
+    assert.deepEqual(
+      [error.laneId, error.batchNo, error.expected, error.found],
+      [lane.laneId, 2, 10, 9],
+    );
     return true;
   });
 
-  const [mark] = await database.sql<{ batchNo: number }>`select batch_no as "batchNo" from watermark where consumer = 'usage'`;
+  const [mark] = await database.sql<{
+    batchNo: number;
+  }>`select batch_no as "batchNo" from watermark where consumer = 'usage'`;
   assert.equal(mark?.batchNo, 1);
 });
 
@@ -238,19 +278,27 @@ test("the claim covers what was answered before, never a batch that is still to 
 
   const partly = await worker.foldOnce();
   assert.ok(partly.state === "folded");
-  assert.deepEqual([partly.batches, partly.hasMore, partly.completeThroughUs], [2, true, committed[2]?.us]);
+  assert.deepEqual(
+    [partly.batches, partly.hasMore, partly.completeThroughUs],
+    [2, true, committed[2]?.us],
+  );
   const wholly = await worker.foldOnce();
   assert.ok(wholly.state === "folded");
-  assert.deepEqual([wholly.batches, wholly.hasMore, wholly.completeThroughUs], [2, false, wholly.nowUs]);
+  assert.deepEqual(
+    [wholly.batches, wholly.hasMore, wholly.completeThroughUs],
+    [2, false, wholly.nowUs],
+  );
 });
 
 test("a fold of sparse events is written in parts, each of them whole batches", async () => {
   await using db = await testDatabase();
   const { database } = db;
   const lane = await openLane(database);
-  const spread = (n: number) => Array.from({ length: n }, (_, i) => testEvent({ occurredAtUs: NOON_US - i * HOUR_US }));
+  const spread = (n: number) =>
+    Array.from({ length: n }, (_, i) => testEvent({ occurredAtUs: NOON_US - i * HOUR_US }));
   await commitTestBatch(database, lane, spread(60));
-  for (let i = 0; i < 3; i++) await commitTestBatch(database, lane, Array.from({ length: 200 }, () => spread(45)).flat());
+  for (let i = 0; i < 3; i++)
+    await commitTestBatch(database, lane, Array.from({ length: 200 }, () => spread(45)).flat());
   await using worker = openWorker(database, { settings: { foldCellsMax: 50 } });
 
   const first = await worker.foldOnce();
@@ -265,7 +313,10 @@ test("freshness holds the newest event and commit of each org, model and source,
   const { database } = db;
   const lane = await openLane(database);
   await using worker = openWorker(database);
-  await commitTestBatch(database, lane, [testEvent({ occurredAtUs: NOON_US }), testEvent({ occurredAtUs: NOON_US - HOUR_US })]);
+  await commitTestBatch(database, lane, [
+    testEvent({ occurredAtUs: NOON_US }),
+    testEvent({ occurredAtUs: NOON_US - HOUR_US }),
+  ]);
   await foldAll(worker);
   await commitTestBatch(database, lane, [testEvent({ occurredAtUs: NOON_US - 9 * HOUR_US })]);
   await foldAll(worker);

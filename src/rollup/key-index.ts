@@ -73,7 +73,13 @@ export class KeyIndex {
     this.#words = new Int32Array(old.length * 2);
     this.#size = 0;
     for (let base = 0; base < size * WORDS; base += WORDS) {
-      this.place(old[base] ?? 0, old[base + 1] ?? 0, old[base + 2] ?? 0, old[base + 3] ?? 0, old[base + 4] ?? 0);
+      this.place(
+        old[base] ?? 0,
+        old[base + 1] ?? 0,
+        old[base + 2] ?? 0,
+        old[base + 3] ?? 0,
+        old[base + 4] ?? 0,
+      );
     }
   }
 }

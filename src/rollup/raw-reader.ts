@@ -93,7 +93,8 @@ export class FoldSums {
     const length = this.#carry.length;
     const padded = Buffer.concat([this.#carry, Buffer.alloc(ROW_BYTES_MAX)]);
     const read = this.#addRows(padded, length - 2);
-    if (this.#headerLeft > 0 || padded.readInt16BE(read) !== -1) throw new Error("raw rows ended in mid-row");
+    if (this.#headerLeft > 0 || padded.readInt16BE(read) !== -1)
+      throw new Error("raw rows ended in mid-row");
     return this.#batches
       .map((batch, place) => ({ batch, rows: this.#rowsOf[place] ?? 0 }))
       .filter(({ batch, rows }) => rows !== batch.accepted);
@@ -106,7 +107,8 @@ export class FoldSums {
     while (at <= lastStart) {
       const columns = view.getInt16(at);
       if (columns === -1) return at;
-      if (columns !== COLUMNS || view.getInt32(at + 26) !== 4) throw new Error("raw rows have an unknown shape");
+      if (columns !== COLUMNS || view.getInt32(at + 26) !== 4)
+        throw new Error("raw rows have an unknown shape");
       let end = at + FIXED_BYTES + 4;
       let latencyMs = -1;
       if (view.getInt32(at + FIXED_BYTES) === 4) {
@@ -138,11 +140,20 @@ export class FoldSums {
     const isFirst = values[cell + REQUESTS] === 0;
     addEvent(this.first, cell, view, at, costAt, latencyMs);
     if (!this.#isUsage) {
-      addEvent(this.second, this.second.place(orgId, other, bucket, mark), view, at, costAt, latencyMs);
+      addEvent(
+        this.second,
+        this.second.place(orgId, other, bucket, mark),
+        view,
+        at,
+        costAt,
+        latencyMs,
+      );
       return;
     }
-    if (isFirst || occurredUs > (values[cell + LAST_OCCURRED] ?? 0)) values[cell + LAST_OCCURRED] = occurredUs;
-    if (isFirst || ingestedUs > (values[cell + LAST_INGESTED] ?? 0)) values[cell + LAST_INGESTED] = ingestedUs;
+    if (isFirst || occurredUs > (values[cell + LAST_OCCURRED] ?? 0))
+      values[cell + LAST_OCCURRED] = occurredUs;
+    if (isFirst || ingestedUs > (values[cell + LAST_INGESTED] ?? 0))
+      values[cell + LAST_INGESTED] = ingestedUs;
     this.#noteSource(view.getInt16(at + 110), occurredUs, ingestedUs);
     if (outcome >= FIRST_ERROR_OUTCOME) {
       const place = this.errors.place(orgId, member, bucket, outcome, other);
@@ -154,7 +165,8 @@ export class FoldSums {
   #countRow(batchId: number): number {
     if (batchId !== this.#lastBatchId) {
       const place = this.#batchPlaces.get(batchId);
-      if (place === undefined) throw new Error(`raw brought a row of batch ${batchId}, which was not asked for`);
+      if (place === undefined)
+        throw new Error(`raw brought a row of batch ${batchId}, which was not asked for`);
       this.#lastBatchId = batchId;
       this.#lastPlace = place;
     }
@@ -175,7 +187,14 @@ export class FoldSums {
 }
 
 /** Adds the row that begins at `at` in `view` to the cell whose sums begin at `cell`. */
-function addEvent(cells: Cells, cell: number, view: DataView, at: number, costAt: number, latencyMs: number): void {
+function addEvent(
+  cells: Cells,
+  cell: number,
+  view: DataView,
+  at: number,
+  costAt: number,
+  latencyMs: number,
+): void {
   const values = cells.values;
   const requests = view.getInt32(at + 54);
   values[cell + REQUESTS] = (values[cell + REQUESTS] ?? 0) + requests;

@@ -13,7 +13,9 @@ export class RawRowsMissing extends Error {
   readonly expected: number;
   readonly found: number;
   constructor(batch: UnfoldedBatch, found: number) {
-    super(`batch ${batch.batchNo} of lane ${batch.laneId} accepted ${batch.accepted} events, raw has ${found}`);
+    super(
+      `batch ${batch.batchNo} of lane ${batch.laneId} accepted ${batch.accepted} events, raw has ${found}`,
+    );
     this.name = "RawRowsMissing";
     this.laneId = batch.laneId;
     this.batchNo = batch.batchNo;
@@ -41,7 +43,10 @@ export async function readFold(
     const group = nextGroup(plan.batches, done);
     await readGroup(from.session, { consumer: from.consumer, group }, sums);
     if (from.consumer === "usage") {
-      const rows = await listBatchLedgers(from.session.sql, group.map(({ batchId }) => batchId));
+      const rows = await listBatchLedgers(
+        from.session.sql,
+        group.map(({ batchId }) => batchId),
+      );
       for (const row of rows) ledger.add(decodeBatchLedger(row.ledger));
     }
     done += group.length;

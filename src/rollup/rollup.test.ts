@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
+import { randomInt } from "node:crypto";
 import { test } from "node:test";
 import { Registry } from "prom-client";
 import { testDatabase, waitFor } from "#harness";
-import { type Logger, neverCrash, silentLogger, systemClock } from "#kernel";
+import { createLogger, type Logger, neverCrash, silentLogger, systemClock } from "#kernel";
 import type { Database } from "#store";
 import { commitTestBatch, openLane, testEvent } from "./committed-batches.ts";
 import { type Rollup, startRollup } from "./rollup.ts";
@@ -10,18 +11,24 @@ import { ROLLUP_DEFAULTS, FoldWorker } from "./fold-worker.ts";
 
 const FAST = { foldIntervalMs: 30, peopleFoldIntervalMs: 30, leaseMs: 600 };
 
-const start = (database: Database, options: { logger?: Logger; registry?: Registry; random?: () => number } = {}): Promise<Rollup> =>
+const start = (
+  database: Database,
+  options: { logger?: Logger; registry?: Registry } = {},
+): Promise<Rollup> =>
   startRollup({
     database,
     clock: systemClock,
     logger: options.logger ?? silentLogger,
     registry: options.registry ?? new Registry(),
     crash: neverCrash,
-    random: options.random ?? Math.random,
+    random: () => randomInt(2 ** 40) / 2 ** 40,
     settings: FAST,
   });
 
-async function requestsOf(database: Database, table: "rollup_org_day" | "rollup_actor_day"): Promise<number> {
+async function requestsOf(
+  database: Database,
+  table: "rollup_org_day" | "rollup_actor_day",
+): Promise<number> {
   const result = await database.transaction((tx) =>
     tx.exec(`select coalesce(sum(requests), 0)::int4 as requests from ${table} where org_id > 0`),
   );
@@ -65,7 +72,9 @@ test("of several processes one folds; when it falls silent another takes over by
   await using two = await start(database);
   await commitTestBatch(database, lane, [testEvent()]);
 
-  await waitFor(async () => (await requestsOf(database, "rollup_org_day")) === 1, { msMax: 600 + 2000 });
+  await waitFor(async () => (await requestsOf(database, "rollup_org_day")) === 1, {
+    msMax: 600 + 2000,
+  });
 
   await waitFor(() => {
     const states = [one.stats().usage.state, two.stats().usage.state].toSorted();
@@ -77,9 +86,12 @@ test("of several processes one folds; when it falls silent another takes over by
 test("a lease given back at the end is free at once", async () => {
   await using db = await testDatabase({ ownerConnectionsMax: 12 });
   const one = await start(db.database);
-  await waitFor(() => one.stats().usage.state === "leading" && one.stats().people.state === "leading");
+  await waitFor(
+    () => one.stats().usage.state === "leading" && one.stats().people.state === "leading",
+  );
   await one[Symbol.asyncDispose]();
-  const leases = await db.database.sql`select consumer from fold_state where lease_until > clock_timestamp()`;
+  const leases = await db.database
+    .sql`select consumer from fold_state where lease_until > clock_timestamp()`;
   assert.deepEqual(leases, []);
 });
 
@@ -88,10 +100,12 @@ test("lost connections are outlived, with one line of log when folding fails and
   const { database } = db;
   const lane = await openLane(database);
   const lines: string[] = [];
-  const note = (fields: { consumer?: string }, message: string) => {
-    if (fields.consumer === "usage") lines.push(message);
-  };
-  const logger = { ...silentLogger, debug: note, info: note, warn: note, error: note } as unknown as Logger;
+  const logger = createLogger("debug", {
+    write: (line) => {
+      const { consumer, msg } = JSON.parse(line);
+      if (consumer === "usage") lines.push(msg);
+    },
+  });
   await using rollup = await start(database, { logger });
   await waitFor(() => rollup.stats().usage.state === "leading");
   // Every connection but this statement's own is cut, several times over.

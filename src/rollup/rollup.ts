@@ -2,7 +2,13 @@ import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Consumer } from "#contract";
 import { type Clock, type Crash, type Logger, sleepMs } from "#kernel";
 import { classifyError, type Database } from "#store";
-import { FoldLeaseLost, type FoldResult, FoldWorker, ROLLUP_DEFAULTS, type RollupSettings } from "./fold-worker.ts";
+import {
+  FoldLeaseLost,
+  type FoldResult,
+  FoldWorker,
+  ROLLUP_DEFAULTS,
+  type RollupSettings,
+} from "./fold-worker.ts";
 
 /** How often a process without the lease asks for it: within this of its end another takes over. */
 const STANDBY_POLL_MS = 1000;
@@ -53,7 +59,13 @@ export async function startRollup(deps: RollupDeps): Promise<Rollup> {
   const loops: Partial<Record<Consumer, ConsumerLoop>> = {};
   const metrics = createMetrics(deps.registry, () => Object.values(loops));
   const start = (consumer: Consumer, intervalMs: number) =>
-    (loops[consumer] = new ConsumerLoop(consumer, { ...deps, settings, owner, intervalMs, metrics }));
+    (loops[consumer] = new ConsumerLoop(consumer, {
+      ...deps,
+      settings,
+      owner,
+      intervalMs,
+      metrics,
+    }));
   const usage = start("usage", settings.foldIntervalMs);
   const people = start("people", settings.peopleFoldIntervalMs);
   return {
@@ -99,7 +111,12 @@ function createMetrics(registry: Registry, loops: () => ConsumerLoop[]): Metrics
   };
 }
 
-type LoopDeps = RollupDeps & { settings: RollupSettings; owner: string; intervalMs: number; metrics: Metrics };
+type LoopDeps = RollupDeps & {
+  settings: RollupSettings;
+  owner: string;
+  intervalMs: number;
+  metrics: Metrics;
+};
 
 /** Folds one consumer again and again until disposed. */
 class ConsumerLoop implements AsyncDisposable {
@@ -191,7 +208,10 @@ class ConsumerLoop implements AsyncDisposable {
     const { consumer } = this;
     const nowMs = clock.now();
     if (result.completeThroughUs !== null) {
-      this.#lag = { seconds: (result.nowUs - result.completeThroughUs) / 1_000_000, atMs: startedMs };
+      this.#lag = {
+        seconds: (result.nowUs - result.completeThroughUs) / 1_000_000,
+        atMs: startedMs,
+      };
     }
     this.#failures = 0;
     this.#lastError = null;
@@ -219,7 +239,8 @@ class ConsumerLoop implements AsyncDisposable {
     const { logger } = this.#deps;
     if (state === "stopped") logger.error({ consumer, err: error }, "Folding stopped");
     else if (state === "retrying") logger.warn({ consumer, err: error }, "Folding is tried again");
-    else if (error) logger.warn({ consumer, reason: "lease_lost" }, "Folding is done by another process");
+    else if (error)
+      logger.warn({ consumer, reason: "lease_lost" }, "Folding is done by another process");
     else if (state === "standby") logger.info({ consumer }, "Folding is done by another process");
     else logger.info({ consumer }, "Folding");
   }

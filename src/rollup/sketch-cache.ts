@@ -40,7 +40,13 @@ export class SketchCache {
 }
 
 /** A row of a rollup table (its number among the consumer's tables), as packed by Cells. */
-export type SketchRow = { table: number; orgId: number; memberId: number; bucket: number; mark: number };
+export type SketchRow = {
+  table: number;
+  orgId: number;
+  memberId: number;
+  bucket: number;
+  mark: number;
+};
 
 /** What the index and the garbage collector need for one sketch, about. */
 const OVERHEAD_BYTES = 160;
@@ -51,7 +57,9 @@ class Generation {
   bytes = 0;
 
   get(row: SketchRow): Buffer | undefined {
-    return this.#sketches[this.#rows.find(row.orgId, row.memberId, row.bucket, row.mark, row.table)];
+    return this.#sketches[
+      this.#rows.find(row.orgId, row.memberId, row.bucket, row.mark, row.table)
+    ];
   }
 
   set(row: SketchRow, sketch: Buffer): void {

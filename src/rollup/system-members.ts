@@ -21,7 +21,8 @@ export class SystemMembers {
     const found = new Map<string, number>();
     // A row another process makes at the same moment shows at the second asking.
     for (let asked = 0; asked < 2; asked++) {
-      for (const { id, kind, value } of await upsertMembers(sql, texts)) found.set(`${kind} ${value}`, id);
+      for (const { id, kind, value } of await upsertMembers(sql, texts))
+        found.set(`${kind} ${value}`, id);
       if (members.every(({ kind, value }) => found.has(`${kind} ${value}`))) break;
     }
     for (const { id, kind, value } of members) {

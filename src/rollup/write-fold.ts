@@ -1,5 +1,14 @@
 import { setImmediate as yieldToOthers } from "node:timers/promises";
-import { ALL_ORGS, CONSUMERS, type Consumer, type Dimension, type Grain, GRAIN_SECONDS, GRAINS, LatencySketch, MEMBER_NONE } from "#contract";
+import {
+  ALL_ORGS,
+  CONSUMERS,
+  type Consumer,
+  type Dimension,
+  type Grain,
+  GRAIN_SECONDS,
+  GRAINS,
+  MEMBER_NONE,
+} from "#contract";
 import {
   addErrorDeltas,
   addLedgerEntries,
@@ -10,10 +19,18 @@ import {
   listStoredSketches,
   raiseFreshness,
   raiseSourceFreshness,
+  type RollupKey,
   RollupRows,
   type Tx,
 } from "#store";
-import { Cells, type Coarser, LAST_INGESTED, LAST_OCCURRED, LATENCY_COUNT, QUARTER_SECONDS } from "./cells.ts";
+import {
+  Cells,
+  type Coarser,
+  LAST_INGESTED,
+  LAST_OCCURRED,
+  LATENCY_COUNT,
+  QUARTER_SECONDS,
+} from "./cells.ts";
 import type { FoldInput } from "./read-fold.ts";
 import type { FoldSums } from "./raw-reader.ts";
 import type { SketchCache, SketchRow } from "./sketch-cache.ts";
@@ -36,6 +53,8 @@ export type FoldWriter = {
   foldedAtUs: number;
   /** Sketches of buckets before this instant (s) are not remembered: retention may delete their rows. */
   rememberFromSeconds: number;
+  /** Orgs and days (`<org id>/<start in s>`) whose 15-minute rows retention has deleted: they get no new ones. */
+  purged15m: ReadonlySet<string>;
 };
 
 /** Sketches as they stand after the fold; for the cache, once the transaction is committed. */
@@ -68,12 +87,26 @@ export function membersOf(sums: FoldSums): Set<number> {
   return ids;
 }
 
+/** Starts (s) of the UTC days a fold touches. */
+export function daysOf(sums: FoldSums): number[] {
+  const days = new Set<number>();
+  for (let cell = 0; cell < sums.first.size; cell++) days.add(dayOf(sums.first.keyOf(cell)));
+  return [...days];
+}
+
+const dayOf = ({ bucketSeconds }: RollupKey): number =>
+  Math.floor(bucketSeconds / GRAIN_SECONDS.day) * GRAIN_SECONDS.day;
+
 /** Fifteen-minute cells of a dimension; for org and model with those of all orgs together beside them. */
 async function baseCells(writer: FoldWriter, dimension: Dimension, sums: FoldSums): Promise<Cells> {
   const { members } = writer;
   switch (dimension) {
     case "org": {
-      const own = await addTogether(new Cells(), sums.first, { quarters: 1, orgId: same, memberId: () => MEMBER_NONE });
+      const own = await addTogether(new Cells(), sums.first, {
+        quarters: 1,
+        orgId: same,
+        memberId: () => MEMBER_NONE,
+      });
       return await addTogether(own, own, { quarters: 1, orgId: () => ALL_ORGS, memberId: same });
     }
     case "model":
@@ -102,17 +135,23 @@ async function addTogether(into: Cells, finer: Cells, coarser: Coarser): Promise
 /** A rollup table, its number among the consumer's, and what is added to it. */
 type Target = { dimension: Dimension; grain: Grain; table: number; cells: Cells };
 
-async function writeTable(writer: FoldWriter, target: Target, written: WrittenSketches): Promise<void> {
+async function writeTable(
+  writer: FoldWriter,
+  target: Target,
+  written: WrittenSketches,
+): Promise<void> {
   const { cells } = target;
   const current = await findCurrentSketches(writer, target);
   const rows = new RollupRows(cells.size * 260);
   for (let cell = 0; cell < cells.size; cell++) {
     const key = cells.keyOf(cell);
+    if (isPurged(writer, target, key)) continue;
     const delta = cells.sketchOf(cell);
     let sketch: Buffer = NO_SKETCH;
     if (delta) {
-      sketch = mergeSketch(current[cell], delta);
-      if (key.bucketSeconds >= writer.rememberFromSeconds) written.push([cells.rowOf(cell, target.table), sketch]);
+      sketch = delta.encodeWith(current[cell] ?? NO_SKETCH);
+      if (key.bucketSeconds >= writer.rememberFromSeconds)
+        written.push([cells.rowOf(cell, target.table), sketch]);
     }
     rows.add(key, cells.deltaOf(cell), sketch);
     if (cell % CELLS_PER_TURN === CELLS_PER_TURN - 1) await yieldToOthers();
@@ -121,27 +160,33 @@ async function writeTable(writer: FoldWriter, target: Target, written: WrittenSk
   await addRollupDeltas(writer.tx, target);
 }
 
-function mergeSketch(current: Buffer | undefined, delta: LatencySketch): Buffer {
-  if (current === undefined || current.length === 0) return delta.encode();
-  const merged = LatencySketch.decode(current);
-  merged.merge(delta);
-  return merged.encode();
-}
+const isPurged = (writer: FoldWriter, target: Target, key: RollupKey): boolean =>
+  writer.purged15m.size > 0 &&
+  target.grain === "15m" &&
+  writer.purged15m.has(`${key.orgId}/${dayOf(key)}`);
 
 /** Sketches of the rows that get latencies, by cell: from the cache, the rest from the table. */
-async function findCurrentSketches(writer: FoldWriter, target: Target): Promise<(Buffer | undefined)[]> {
+async function findCurrentSketches(
+  writer: FoldWriter,
+  target: Target,
+): Promise<(Buffer | undefined)[]> {
   const { cells } = target;
   const current: (Buffer | undefined)[] = [];
   const missing: number[] = [];
   for (let cell = 0; cell < cells.size; cell++) {
     if (cells.valueOf(cell, LATENCY_COUNT) === 0) continue;
-    const known = writer.cache.get(cells.rowOf(cell, target.table));
+    const isRemembered = cells.keyOf(cell).bucketSeconds >= writer.rememberFromSeconds;
+    const known = isRemembered ? writer.cache.get(cells.rowOf(cell, target.table)) : undefined;
     if (known) current[cell] = known;
     else missing.push(cell);
   }
   for (let from = 0; from < missing.length; from += ROWS_PER_STATEMENT) {
     const asked = missing.slice(from, from + ROWS_PER_STATEMENT);
-    const found = await listStoredSketches(writer.tx.sql, target, asked.map((cell) => cells.keyOf(cell)));
+    const found = await listStoredSketches(
+      writer.tx.sql,
+      target,
+      asked.map((cell) => cells.keyOf(cell)),
+    );
     for (const { index, sketch } of found) current[asked[index] ?? -1] = sketch;
   }
   return current;
@@ -152,7 +197,8 @@ async function writeFacts(writer: FoldWriter, { sums, ledger }: FoldInput): Prom
   const { sql } = writer.tx;
   for (const part of partsOf(ledger)) await addLedgerEntries(sql, part, writer.foldedAtUs);
   for (const part of partsOf(errorDeltasOf(sums, writer.members))) await addErrorDeltas(sql, part);
-  for (const part of partsOf(freshnessOf(sums.first))) await raiseFreshness(sql, part, writer.foldedAtUs);
+  for (const part of partsOf(freshnessOf(sums.first)))
+    await raiseFreshness(sql, part, writer.foldedAtUs);
   const sources = [...sums.sources].map(([sourceId, newest]) => ({
     sourceId,
     lastOccurredAtUs: newest.occurredAtUs,
@@ -162,7 +208,8 @@ async function writeFacts(writer: FoldWriter, { sums, ledger }: FoldInput): Prom
 }
 
 function* partsOf<T>(items: readonly T[]): Generator<readonly T[]> {
-  for (let from = 0; from < items.length; from += ROWS_PER_STATEMENT) yield items.slice(from, from + ROWS_PER_STATEMENT);
+  for (let from = 0; from < items.length; from += ROWS_PER_STATEMENT)
+    yield items.slice(from, from + ROWS_PER_STATEMENT);
 }
 
 /** Own rows, and those of all orgs together. */

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Registry } from "prom-client";
+import { parseUsageEvents } from "#contract";
+import { anEvent, testDatabase, toNdjson } from "#harness";
+import { type Ingestor, openIngestor } from "#ingest";
+import { neverCrash, silentLogger, systemClock } from "#kernel";
+import type { Database } from "#store";
+import { FoldWorker, ROLLUP_DEFAULTS } from "./fold-worker.ts";
+import { assertLedgerEqualsRaw, assertRollupsEqualRaw } from "./rollup-oracle.ts";
+import { verify } from "./verify.ts";
+
+const open = (database: Database): Promise<Ingestor> =>
+  openIngestor({
+    database,
+    clock: systemClock,
+    logger: silentLogger,
+    registry: new Registry(),
+    crash: neverCrash,
+    random: () => 0.5,
+    settings: {
+      lanes: 2,
+      batchEventsMax: 40,
+      pendingEventsMax: 50_000,
+      pendingBytesMax: 64 * 2 ** 20,
+      waitMsMax: 10_000,
+      rawRetentionDays: 30,
+      futureToleranceSeconds: 300,
+      leaseSeconds: 10,
+      members: { orgsMax: 100, modelsMax: 3, clientsMax: 20, actorsMax: 20, errorCodesMax: 20 },
+      keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
+    },
+  });
+
+test("what the ingest path took in is folded and verifies: duplicates, conflicts, refusals, other models, costs and errors", async () => {
+  await using db = await testDatabase({ ownerConnectionsMax: 8 });
+  const { database } = db;
+  const nowMs = systemClock.now();
+  const events = Array.from({ length: 400 }, (_, i) =>
+    anEvent({
+      occurred_at: new Date(nowMs - (i % 90) * 1_000_000).toISOString(),
+      org_id: `org-${i % 3}`,
+      model_id: `model-${i % 5}`,
+      status: i % 4 ? "success" : "error",
+      error_code: i % 4 ? undefined : `${400 + (i % 30)}`,
+      cost_estimate: i % 3 ? `0.00${i}` : undefined,
+      currency: i % 7 ? "USD" : "EUR",
+      latency_ms: i % 6 ? i * 13 : undefined,
+    }),
+  );
+  const conflict = { ...events[3], input_tokens: 9999 };
+  const body = [
+    ...events,
+    ...events.slice(0, 50),
+    conflict,
+    anEvent({ input_tokens: -1 }),
+    { event_id: "x" },
+  ];
+  {
+    await using ingestor = await open(database);
+    const items = parseUsageEvents(Buffer.from(toNdjson(body)), "ndjson", { eventsMax: 1000 });
+    const context = { source: "http", backfill: false, correlationId: "test" };
+    for (let at = 0; at < items.length; at += 64)
+      await ingestor.ingest(items.slice(at, at + 64), context);
+  }
+  for (const consumer of ["usage", "people"] as const) {
+    await using worker = new FoldWorker(consumer, {
+      database,
+      clock: systemClock,
+      crash: neverCrash,
+      settings: ROLLUP_DEFAULTS,
+      owner: "test",
+    });
+    await worker.foldOnce();
+    await assertRollupsEqualRaw(database, consumer);
+  }
+  await assertLedgerEqualsRaw(database);
+  const [ledger] = await database.sql`
+    select sum(received)::int4 as received, sum(accepted)::int4 as accepted, sum(duplicate)::int4 as duplicate,
+           sum(conflict)::int4 as conflict, sum(rejected)::int4 as rejected
+      from ledger`;
+  assert.deepEqual(ledger, {
+    received: 453,
+    accepted: 400,
+    duplicate: 50,
+    conflict: 1,
+    rejected: 2,
+  });
+  assert.deepEqual((await verify({ database, clock: systemClock })).differences, []);
+});
