@@ -21,6 +21,7 @@ import {
 } from "#platform";
 import {
   startReconciler,
+  startRetention,
   startRollup,
   verify,
   type Rollup,
@@ -132,6 +133,7 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
     await startRollup({ database, clock, logger, registry, crash, random, settings: config }),
   );
   scope.use(startReconciler({ database, clock, logger }));
+  scope.use(startRetention({ database, logger, settings: config }));
   scope.defer(() => crash("shutdown_mid_drain"));
   signal.throwIfAborted();
   const api = scope.use(
@@ -360,7 +362,7 @@ function createProbes(deps: ProbeDeps): Record<string, ReadinessProbe> {
     },
     ingest: async () => ({
       ok: true,
-      detail: `${ingestor.pendingEvents} events waiting to be committed`,
+      detail: `${ingestor.pendingEvents} events waiting to be committed${ingestor.trouble === undefined ? "" : `: ${ingestor.trouble}`}`,
     }),
     rollup: async () => ({
       ok: true,

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { ConfigError, formatConfigurationDocs, loadConfig, printConfig, SETTING_ROWS } from "#config";
+import {
+  ConfigError,
+  formatConfigurationDocs,
+  loadConfig,
+  printConfig,
+  SETTING_ROWS,
+} from "#config";
 
 test("an empty environment works, and an empty variable counts as not given", () => {
   const { config, warnings } = loadConfig({ PORT: "" });
@@ -25,7 +31,8 @@ test("all bad settings are reported at once, by name and kind and example, never
     (error) => {
       assert.ok(error instanceof ConfigError);
       assert.equal(error.problems.length, 5);
-      for (const name of Object.keys(env)) assert.match(error.message, new RegExp(`${name}: expected .*, for example `));
+      for (const name of Object.keys(env))
+        assert.match(error.message, new RegExp(`${name}: expected .*, for example `));
       assert.doesNotMatch(error.message, /hunter2|eighty|parsecs|loud/);
       return true;
     },
@@ -33,14 +40,28 @@ test("all bad settings are reported at once, by name and kind and example, never
 });
 
 test("numbers out of bounds, and settings that contradict each other, are refused", () => {
-  for (const env of [{ PORT: "65536" }, { PORT: "-1" }, { INGEST_LANES: "0" }, { PORT: "8080.5" }, { PORT: "1e3" }]) {
+  for (const env of [
+    { PORT: "65536" },
+    { PORT: "-1" },
+    { INGEST_LANES: "0" },
+    { PORT: "8080.5" },
+    { PORT: "1e3" },
+  ]) {
     assert.throws(() => loadConfig(env), ConfigError);
   }
-  assert.throws(() => loadConfig({ DEDUP_WINDOW_DAYS: "31" }), /DEDUP_WINDOW_DAYS: expected at most RAW_RETENTION_DAYS/);
+  assert.throws(
+    () => loadConfig({ DEDUP_WINDOW_DAYS: "31" }),
+    /DEDUP_WINDOW_DAYS: expected at most RAW_RETENTION_DAYS/,
+  );
 });
 
 test("an unknown variable that looks like ours is named, with the likely one", () => {
-  const { warnings } = loadConfig({ TALLYSTICK_CRASHPIONT: "x", TALLYSTICK_PORT: "1", TALLYSTICK_ZZZZZZZZ: "", OTHER: "1" });
+  const { warnings } = loadConfig({
+    TALLYSTICK_CRASHPIONT: "x",
+    TALLYSTICK_PORT: "1",
+    TALLYSTICK_ZZZZZZZZ: "",
+    OTHER: "1",
+  });
   assert.deepEqual(warnings, [
     "TALLYSTICK_CRASHPIONT is not a setting; did you mean TALLYSTICK_CRASHPOINT?",
     "TALLYSTICK_PORT is not a setting; did you mean PORT?",
@@ -50,7 +71,11 @@ test("an unknown variable that looks like ours is named, with the likely one", (
 
 test("the command line wins over the environment, and printing tells which were given and blanks secrets", () => {
   const loaded = loadConfig(
-    { PORT: "1", DATABASE_URL: "postgres://root:hunter2@db:5432/x?password=hunter2", TALLYSTICK_CRASHPOINT: "after_ack:2" },
+    {
+      PORT: "1",
+      DATABASE_URL: "postgres://root:hunter2@db:5432/x?password=hunter2",
+      TALLYSTICK_CRASHPOINT: "after_ack:2",
+    },
     { PORT: "2" },
   );
   const printed = new Map(printConfig(loaded).map((item) => [item.name, item]));
@@ -69,5 +94,9 @@ test("every setting's default and example are accepted", () => {
 
 test("docs/configuration.md is what the settings table says", async () => {
   const file = await readFile(new URL("../../docs/configuration.md", import.meta.url), "utf8");
-  assert.equal(file, formatConfigurationDocs(), "stale: run `node bin/tallystick.mjs dev config-docs`");
+  assert.equal(
+    file,
+    formatConfigurationDocs(),
+    "stale: run `node bin/tallystick.mjs dev config-docs`",
+  );
 });

@@ -10,18 +10,22 @@ const OTHER_VARIABLES = ["TALLYSTICK_API_KEY"];
 export type SettingRow = About & { key: string; name: string };
 
 /** The settings table, in the order it is documented. */
-export const SETTING_ROWS: readonly SettingRow[] = Object.entries(settings.shape).map(([key, schema]) => {
-  const about = aboutSettings.get(schema);
-  if (about === undefined) throw new Error(`setting ${key} is not described`);
-  return { ...about, key, name: about.name ?? variableOf(key) };
-});
+export const SETTING_ROWS: readonly SettingRow[] = Object.entries(settings.shape).map(
+  ([key, schema]) => {
+    const about = aboutSettings.get(schema);
+    if (about === undefined) throw new Error(`setting ${key} is not described`);
+    return { ...about, key, name: about.name ?? variableOf(key) };
+  },
+);
 
 /** Bad settings, all of them. The message names each and never quotes a value, which may be a secret. */
 export class ConfigError extends OperatorError {
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[]) {
-    super(`Settings that cannot be used:\n${problems.map((problem) => `  ${problem}\n`).join("")}See docs/configuration.md.`);
+    super(
+      `Settings that cannot be used:\n${problems.map((problem) => `  ${problem}\n`).join("")}See docs/configuration.md.`,
+    );
     this.name = "ConfigError";
     this.problems = problems;
   }
@@ -58,12 +62,15 @@ export function loadConfig(
   }
   const config = parsed.data;
   if (config.dedupWindowDays > config.rawRetentionDays) {
-    throw new ConfigError(["DEDUP_WINDOW_DAYS: expected at most RAW_RETENTION_DAYS, for example 2 and 30"]);
+    throw new ConfigError([
+      "DEDUP_WINDOW_DAYS: expected at most RAW_RETENTION_DAYS, for example 2 and 30",
+    ]);
   }
   return { config, given, warnings: listUnknown(env) };
 }
 
-const explainRow = (row: SettingRow): string => `${row.name}: expected ${row.kind}, for example ${row.example}`;
+const explainRow = (row: SettingRow): string =>
+  `${row.name}: expected ${row.kind}, for example ${row.example}`;
 
 function listUnknown(env: Readonly<Record<string, string | undefined>>): string[] {
   const names = [...SETTING_ROWS.map((row) => row.name), ...OTHER_VARIABLES];

@@ -51,7 +51,12 @@ const BYTE_UNITS = new Map([
 ]);
 
 /** A size in bytes, with or without a unit. */
-export function byteSize(about: { description: string; byDefault: string; min: number; max: number }) {
+export function byteSize(about: {
+  description: string;
+  byDefault: string;
+  min: number;
+  max: number;
+}) {
   const { description, byDefault, min, max } = about;
   return z
     .string()

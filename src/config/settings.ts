@@ -7,13 +7,19 @@ const isCrashpoint = (name: string): name is Crashpoint => crashpoints.includes(
 
 /** Every setting of Tallystick. A key's environment variable is its name in capitals (`variableOf`). */
 export const settings = z.object({
-  port: wholeNumber({ description: "Port of the HTTP API. 0 takes any free one.", byDefault: 8080, min: 0, max: 65_535 }),
+  port: wholeNumber({
+    description: "Port of the HTTP API. 0 takes any free one.",
+    byDefault: 8080,
+    min: 0,
+    max: 65_535,
+  }),
   host: z
     .string()
     .regex(/^[\w.:-]{1,253}$/)
     .prefault("127.0.0.1")
     .register(aboutSettings, {
-      description: "Address the HTTP API listens on. 0.0.0.0 opens it to other machines; put TLS in front of it then.",
+      description:
+        "Address the HTTP API listens on. 0.0.0.0 opens it to other machines; put TLS in front of it then.",
       kind: "a host name or an IP address",
       example: "0.0.0.0",
       byDefault: "127.0.0.1",
@@ -36,7 +42,8 @@ export const settings = z.object({
     .regex(/^[^\0]+$/)
     .prefault("./.tallystick")
     .register(aboutSettings, {
-      description: "Folder for the database brought along, the admin key, and the note by which commands find the running service.",
+      description:
+        "Folder for the database brought along, the admin key, and the note by which commands find the running service.",
       kind: "a folder",
       example: "/var/lib/tallystick/main",
       byDefault: "./.tallystick",
@@ -51,7 +58,8 @@ export const settings = z.object({
       byDefault: "info",
     }),
   rawRetentionDays: wholeNumber({
-    description: "Days for which single events are kept. Older ones are refused as too_old, unless loaded as backfill.",
+    description:
+      "Days for which single events are kept. Older ones are refused as too_old, unless loaded as backfill.",
     byDefault: 30,
     min: 1,
     max: 400,
@@ -82,13 +90,15 @@ export const settings = z.object({
     max: 100_000,
   }),
   ingestPendingEventsMax: wholeNumber({
-    description: "Events taken in and not yet committed; beyond that senders are told to wait (503).",
+    description:
+      "Events taken in and not yet committed; beyond that senders are told to wait (503).",
     byDefault: 200_000,
     min: 1,
     max: 10_000_000,
   }),
   ingestPendingBytesMax: byteSize({
-    description: "Bytes of events taken in and not yet committed; beyond that senders are told to wait (503).",
+    description:
+      "Bytes of events taken in and not yet committed; beyond that senders are told to wait (503).",
     byDefault: "128MiB",
     min: 1024,
     max: 64 * 1024 ** 3,
@@ -99,7 +109,12 @@ export const settings = z.object({
     min: 1024,
     max: 256 * 1024 ** 2,
   }),
-  httpEventsMax: wholeNumber({ description: "Events in one request.", byDefault: 5000, min: 1, max: 100_000 }),
+  httpEventsMax: wholeNumber({
+    description: "Events in one request.",
+    byDefault: 5000,
+    min: 1,
+    max: 100_000,
+  }),
   modelsPerOrgMax: wholeNumber({
     description: "Distinct models kept apart per org; further ones are counted as “other”.",
     byDefault: 1000,
@@ -183,7 +198,8 @@ export const settings = z.object({
     .optional()
     .register(aboutSettings, {
       name: "TALLYSTICK_CRASHPOINT",
-      description: "For fault tests: the process ends itself with SIGKILL when it passes the named place for the n-th time.",
+      description:
+        "For fault tests: the process ends itself with SIGKILL when it passes the named place for the n-th time.",
       kind: `name:n, the name one of ${CRASHPOINTS.join(", ")}`,
       example: "before_commit:3",
     }),

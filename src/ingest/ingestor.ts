@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { Failure, type IngestOutcome, type ParsedItem, type Rejection } from "#contract";
 import { type Clock, type Crash, type Logger, retry } from "#kernel";
-import { classifyError, type Database, type EventIds } from "#store";
+import { classifyError, type Database, type EventIds, findOutage } from "#store";
 import { daysOf, type CommitRequest } from "./commit-batch.ts";
 import { KeyLedger, type KeyLedgerSettings } from "./key-ledger.ts";
 import { LaneWorker } from "./lane-worker.ts";
@@ -26,6 +26,8 @@ export type Ingestor = AsyncDisposable & {
   ingest(items: readonly ParsedItem[], context: IngestContext): Promise<IngestOutcome[]>;
   /** Events taken in and not answered yet. */
   readonly pendingEvents: number;
+  /** Why nothing can be committed at the moment, in words; undefined while it can. */
+  readonly trouble: string | undefined;
   /** Resolves when every closed key partition has its filter: until then duplicates are found more slowly. */
   readonly filtersBuilt: Promise<void>;
 };
@@ -101,6 +103,10 @@ class GroupCommit implements Ingestor {
     return this.#queue.pendingEvents;
   }
 
+  get trouble(): string | undefined {
+    return findOutage(this.#lastError);
+  }
+
   get filtersBuilt(): Promise<void> {
     return this.#keyLedger.filtersBuilt;
   }
@@ -146,6 +152,12 @@ class GroupCommit implements Ingestor {
     );
   }
 
+  /** An outage is told to callers who run out of time meanwhile; what concerns one batch is not. */
+  #noteRetry(error: unknown): void {
+    this.#metrics.retries.inc();
+    if (findOutage(error) !== undefined) this.#lastError = error;
+  }
+
   async #runLane(): Promise<void> {
     const { database, clock, logger, crash, random, settings } = this.#deps;
     await using worker = new LaneWorker({
@@ -157,7 +169,7 @@ class GroupCommit implements Ingestor {
       random,
       owner: `${hostname()}/${process.pid}`,
       leaseSeconds: settings.leaseSeconds,
-      onRetry: () => this.#metrics.retries.inc(),
+      onRetry: (error) => this.#noteRetry(error),
     });
     for (;;) {
       const taken = await this.#queue.take(settings.batchEventsMax);
@@ -232,7 +244,7 @@ class GroupCommit implements Ingestor {
       waitMsMax: 2000,
       isRetryable: (error) => how.isWanted() && classifyError(error) === "retry",
       random: this.#deps.random,
-      onRetry: () => this.#metrics.retries.inc(),
+      onRetry: (error) => this.#noteRetry(error),
     });
     const { batch } = request;
     // An item that an earlier batch of this process may be about to count waits for that batch: without this, two

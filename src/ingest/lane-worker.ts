@@ -27,7 +27,7 @@ export type LaneWorkerDeps = {
   /** Name of this process, for people who read the lane table. */
   owner: string;
   leaseSeconds: number;
-  onRetry: () => void;
+  onRetry: (error: unknown) => void;
 };
 
 const TRANSPORT = "http";
@@ -76,7 +76,7 @@ export class LaneWorker implements AsyncDisposable {
     if (error instanceof LaneLost) this.#lane = undefined;
     else if (isUniqueViolation(error)) this.#deps.keyLedger.distrust();
     else if (classifyError(error) !== "retry" || !isWanted()) throw error;
-    this.#deps.onRetry();
+    this.#deps.onRetry(error);
     if (isConnectionLost(error)) await this.#closeSession();
     if (failures === 0 && !isUniqueViolation(error)) this.#deps.logger.warn({ err: error }, "batch is tried again");
     if (!isWanted()) throw error;

@@ -71,7 +71,8 @@ async function takeLock(lock: string, path: string, clock: Clock): Promise<void>
         if (systemCodeOf(error) !== "EEXIST") throw error;
       }
       const holder = await readHolder(lock);
-      if (holder && (await isHeld(holder, lock, clock))) throw new OperatorError(explainHolder(holder, path));
+      if (holder && (await isHeld(holder, lock, clock)))
+        throw new OperatorError(explainHolder(holder, path));
       await removeStale(lock, `${mine}.stale`, holder);
     }
     throw new OperatorError(`${path} is being started by another process. Try again in a moment.`);
@@ -89,7 +90,8 @@ async function removeStale(lock: string, aside: string, holder: Holder | undefin
     throw error;
   }
   const moved = await readHolder(aside);
-  if (JSON.stringify(moved) !== JSON.stringify(holder)) await link(aside, lock).catch(() => undefined);
+  if (JSON.stringify(moved) !== JSON.stringify(holder))
+    await link(aside, lock).catch(() => undefined);
   await rm(aside, { force: true });
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { chmod, chown, mkdir, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
@@ -9,7 +9,13 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { temporaryFolder, waitFor } from "#harness";
 import { OperatorError, silentLogger } from "#kernel";
-import { findDataDirHolder, listMissingLinks, openDataDir, startPostgres, type EmbeddedPostgres } from "#platform";
+import {
+  findDataDirHolder,
+  listMissingLinks,
+  openDataDir,
+  startPostgres,
+  type EmbeddedPostgres,
+} from "#platform";
 import pg from "pg";
 import { isProcessAlive } from "./processes.ts";
 
@@ -37,7 +43,10 @@ async function query<Row extends pg.QueryResultRow>(url: string, text: string): 
   }
 }
 
-async function startHolder(dataDir: string, uid?: number): Promise<{ child: ChildProcess; url: string; pid: number }> {
+async function startHolder(
+  dataDir: string,
+  uid?: number,
+): Promise<{ child: ChildProcess; url: string; pid: number }> {
   const child = spawn(process.execPath, [HOLDER, dataDir], {
     stdio: ["ignore", "pipe", "inherit"],
     ...(uid !== undefined && { uid, gid: uid }),
@@ -128,7 +137,10 @@ test("a stop that was cut short leaves nothing that hinders the next start", asy
     assert.ok(server.pid() > 0);
   }
   // As after a power cut: the pid file is there, and its id belongs to another process by now.
-  await writeFile(join(folder.path, "postgres/postmaster.pid"), `${process.pid}\n${folder.path}/postgres\n1\n5432\n`);
+  await writeFile(
+    join(folder.path, "postgres/postmaster.pid"),
+    `${process.pid}\n${folder.path}/postgres\n1\n5432\n`,
+  );
   await mkdir(join(folder.path, "postgres.new"));
   await using server = await start(folder.path);
   assert.deepEqual(await query(server.url, "select 1 as x"), [{ x: 1 }]);
@@ -147,12 +159,31 @@ test("a data directory of another major version, and one without its password, a
   assert.equal(await readFile(join(folder.path, "postgres/PG_VERSION"), "utf8"), "18\n");
 });
 
+test("a password that is not the database's is told, and the server started for nothing is stopped again", async () => {
+  await using folder = await temporaryFolder();
+  await (await start(folder.path))[Symbol.asyncDispose]();
+  const file = join(folder.path, "postgres.json");
+  const access = await readFile(file, "utf8");
+  await writeFile(file, JSON.stringify({ ...JSON.parse(access), password: "guess" }));
+  await assert.rejects(
+    start(folder.path),
+    /password in postgres\.json is not that of the database/,
+  );
+  assert.equal(existsSync(join(folder.path, "postgres/postmaster.pid")), false);
+  await writeFile(file, access);
+  await using server = await start(folder.path);
+  assert.deepEqual(await query(server.url, "select 1 as x"), [{ x: 1 }]);
+});
+
 test("two services on one data directory: the second is told who holds it; a dead holder's lock is taken over", async () => {
   await using folder = await temporaryFolder();
   const holder = await startHolder(folder.path);
   try {
     assert.equal(await findDataDirHolder(folder.path), holder.child.pid);
-    await assert.rejects(openDataDir(folder.path), new RegExp(`already runs on .* \\(process ${holder.child.pid}\\)`));
+    await assert.rejects(
+      openDataDir(folder.path),
+      new RegExp(`already runs on .* \\(process ${holder.child.pid}\\)`),
+    );
   } finally {
     holder.child.kill("SIGKILL");
     await once(holder.child, "exit");
@@ -196,5 +227,40 @@ test("an ordinary user starts it as well", async (t) => {
     holder.child.kill("SIGKILL");
     process.kill(holder.pid, "SIGINT");
     await waitFor(() => !existsSync(join(folder.path, "postgres/postmaster.pid")));
+  }
+});
+
+test("a full disk is told in plain words, before and after the first start, and needs no repair", async (t) => {
+  await using folder = await temporaryFolder();
+  const mount = (mib: number) =>
+    spawnSync("mount", ["-t", "tmpfs", "-o", `size=${mib}m,mode=755`, "tmpfs", folder.path]);
+  // The server's log writer ends a moment after the server.
+  const unmount = () => waitFor(() => spawnSync("umount", [folder.path]).status === 0);
+  if (mount(30).status !== 0) return t.diagnostic("may not mount a small disk here");
+  try {
+    await assert.rejects(
+      start(folder.path),
+      (error) => error instanceof OperatorError && /disk .* is full/.test(error.message),
+    );
+    await unmount();
+    mount(250);
+    {
+      await using server = await start(folder.path);
+      await query(server.url, "create table kept (x int); insert into kept values (7)");
+    }
+    const filler = join(folder.path, "filler");
+    spawnSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=1M"]);
+    // PostgreSQL may find room enough to come up; then it refuses writes by itself.
+    const outcome = await start(folder.path).then(
+      (server) => server[Symbol.asyncDispose]().then(() => "starts all the same"),
+      (error: unknown) =>
+        error instanceof OperatorError ? error.message : `unexplained: ${String(error)}`,
+    );
+    assert.match(outcome, /^starts all the same$|disk .* is full/);
+    await rm(filler);
+    await using server = await start(folder.path);
+    assert.deepEqual(await query(server.url, "select x from kept"), [{ x: 7 }]);
+  } finally {
+    await unmount();
   }
 });

@@ -1,7 +1,17 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { appendFile, chmod, chown, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  chmod,
+  chown,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
@@ -19,8 +29,16 @@ import {
   waitUntilReady,
   type Postmaster,
 } from "./postgres-process.ts";
-import { POSTGRES_MAJOR, preparePostgresRuntime, type PostgresRuntime } from "./postgres-runtime.ts";
-import { createPostgresSettings, formatPostgresSettings, type PostgresSettings } from "./postgres-settings.ts";
+import {
+  POSTGRES_MAJOR,
+  preparePostgresRuntime,
+  type PostgresRuntime,
+} from "./postgres-runtime.ts";
+import {
+  createPostgresSettings,
+  formatPostgresSettings,
+  type PostgresSettings,
+} from "./postgres-settings.ts";
 import { explainFileError, systemCodeOf } from "./system-error.ts";
 
 const run = promisify(execFile);
@@ -65,6 +83,14 @@ export type PostgresAccess = z.infer<typeof postgresAccess>;
  * full disk, missing rights, missing binaries and a cluster of another major version.
  */
 export async function startPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
+  try {
+    return await prepareAndStart(options);
+  } catch (error) {
+    throw explainFileError(error, options.dataDir);
+  }
+}
+
+async function prepareAndStart(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const { dataDir, logger } = options;
   const place = await choosePostgresPlace(dataDir, logger);
   const cluster = join(place.folder, "postgres");
@@ -129,30 +155,41 @@ class Supervisor {
   /** Adopts or starts the server; resolves to whether it was adopted. */
   async open(access: PostgresAccess): Promise<boolean> {
     this.#access = access;
-    const orphan = await findPostmaster(this.#launch.cluster);
-    if (orphan) await this.#adopt(orphan);
-    else await this.#startOnFreePort();
-    await this.#ensureDatabase();
-    this.#watching = this.#watch();
-    return orphan !== undefined;
+    try {
+      const orphan = await findPostmaster(this.#launch.cluster);
+      if (orphan) await this.#adopt(orphan);
+      else await this.#startOnFreePort();
+      await this.#ensureDatabase();
+      this.#watching = this.#watch();
+      return orphan !== undefined;
+    } catch (error) {
+      // What was started and cannot be used must not stay behind.
+      await this.stop();
+      throw explainConnection(error, this.#launch.cluster);
+    }
   }
 
   abandon(): void {
     this.#stopping.abort(new Error("PostgreSQL is being stopped"));
-    if (this.#postmaster && !this.#postmaster.hasExited()) process.kill(this.#postmaster.pid, "SIGINT");
+    if (this.#postmaster && !this.#postmaster.hasExited())
+      process.kill(this.#postmaster.pid, "SIGINT");
   }
 
   async stop(): Promise<void> {
     this.#stopping.abort(new Error("PostgreSQL is being stopped"));
     if (this.#postmaster) {
       const how = await stopPostgres(this.#postmaster, this.#options.stopMsMax);
-      if (how === "immediate") this.#options.logger.warn("PostgreSQL was slow to stop and was stopped at once");
+      if (how === "immediate")
+        this.#options.logger.warn("PostgreSQL was slow to stop and was stopped at once");
     }
     await this.#watching;
   }
 
   async #adopt(orphan: Postmaster): Promise<void> {
-    this.#options.logger.warn({ pid: orphan.pid }, "Adopting the PostgreSQL that an earlier run left behind");
+    this.#options.logger.warn(
+      { pid: orphan.pid },
+      "Adopting the PostgreSQL that an earlier run left behind",
+    );
     // The port it was given when it started, should the note be older.
     const file = await readFile(join(this.#launch.cluster, "postmaster.pid"), "utf8");
     const port = Number(file.split("\n")[3]);
@@ -170,7 +207,8 @@ class Supervisor {
         return;
       } catch (error) {
         if (!(error instanceof PortBusy)) throw error;
-        if (attempt === 10) throw new OperatorError("PostgreSQL finds no free port on 127.0.0.1.", { cause: error });
+        if (attempt === 10)
+          throw new OperatorError("PostgreSQL finds no free port on 127.0.0.1.", { cause: error });
         this.#access = { ...this.#access, port: await findFreePort() };
       }
     }
@@ -203,10 +241,12 @@ class Supervisor {
         isRetryable: () => true,
         random,
         signal,
-        onRetry: (error) => logger.error({ err: error }, "PostgreSQL could not be started again; retrying"),
+        onRetry: (error) =>
+          logger.error({ err: error }, "PostgreSQL could not be started again; retrying"),
       }).catch(() => undefined); // only the stop signal ends it
     }
-    if (this.#postmaster && !this.#postmaster.hasExited()) await stopPostgres(this.#postmaster, 1_000);
+    if (this.#postmaster && !this.#postmaster.hasExited())
+      await stopPostgres(this.#postmaster, 1_000);
   }
 
   async #ensureDatabase(): Promise<void> {
@@ -260,7 +300,11 @@ const writeAccess = (dataDir: string, access: PostgresAccess): Promise<void> =>
   writePrivateFile(join(dataDir, "postgres.json"), `${JSON.stringify(access)}\n`);
 
 /** Runs initdb beside the final place and moves the result there: a cluster exists whole or not at all. */
-async function createCluster(place: PostgresPlace, runtime: PostgresRuntime, password: string): Promise<void> {
+async function createCluster(
+  place: PostgresPlace,
+  runtime: PostgresRuntime,
+  password: string,
+): Promise<void> {
   const next = join(place.folder, "postgres.new");
   const passwordFile = join(place.folder, "postgres.password");
   const { user } = place;
@@ -268,11 +312,28 @@ async function createCluster(place: PostgresPlace, runtime: PostgresRuntime, pas
     await rm(next, { recursive: true, force: true });
     await mkdir(next, { mode: 0o700 });
     await writeFile(passwordFile, password, { mode: 0o600 });
-    if (user) await Promise.all([next, passwordFile].map((path) => chown(path, user.uid, user.gid)));
-    const locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--encoding=UTF8"];
+    if (user)
+      await Promise.all([next, passwordFile].map((path) => chown(path, user.uid, user.gid)));
+    const locale = [
+      "--locale-provider=builtin",
+      "--builtin-locale=C.UTF-8",
+      "--locale=C",
+      "--encoding=UTF8",
+    ];
     await run(
       runtime.initdb,
-      ["-D", next, "-U", ROLE, "-A", "scram-sha-256", `--pwfile=${passwordFile}`, "--data-checksums", "--no-instructions", ...locale],
+      [
+        "-D",
+        next,
+        "-U",
+        ROLE,
+        "-A",
+        "scram-sha-256",
+        `--pwfile=${passwordFile}`,
+        "--data-checksums",
+        "--no-instructions",
+        ...locale,
+      ],
       { cwd: "/", env: POSTGRES_ENV, ...(user && { uid: user.uid, gid: user.gid }) },
     );
     await appendFile(
@@ -287,12 +348,38 @@ async function createCluster(place: PostgresPlace, runtime: PostgresRuntime, pas
   }
 }
 
+/** What the server itself objects to, once it answers. */
+function explainConnection(error: unknown, cluster: string): unknown {
+  switch (systemCodeOf(error)) {
+    case "53100":
+      return new OperatorError(
+        `The disk that holds ${cluster} is full. Make room and start again: nothing stored is lost.`,
+        {
+          cause: error,
+        },
+      );
+    case "28P01":
+      return new OperatorError(
+        `The password in postgres.json is not that of the database in ${cluster}. Put the file back from a backup, or move that folder away to begin anew.`,
+        { cause: error },
+      );
+    default:
+      return error;
+  }
+}
+
 function explainCreation(error: unknown, folder: string): unknown {
   const said = error instanceof Error && "stderr" in error ? String(error.stderr) : "";
   if (/No space left on device|Disk quota exceeded/.test(said)) {
-    return new OperatorError(`The disk that holds ${folder} is full. PostgreSQL needs about 150 MB to begin.`, { cause: error });
+    return new OperatorError(
+      `The disk that holds ${folder} is full. PostgreSQL needs about 150 MB to begin.`,
+      { cause: error },
+    );
   }
-  if (said !== "") return new OperatorError(`PostgreSQL could not create its database:\n${said.trim()}`, { cause: error });
+  if (said !== "")
+    return new OperatorError(`PostgreSQL could not create its database:\n${said.trim()}`, {
+      cause: error,
+    });
   if (systemCodeOf(error) === "ENOENT") {
     return new OperatorError(
       "The PostgreSQL brought along does not run on this system (it needs glibc). Set DATABASE_URL to a PostgreSQL of your own.",
@@ -302,9 +389,15 @@ function explainCreation(error: unknown, folder: string): unknown {
   return explainFileError(error, folder);
 }
 
-async function writeSettings(cluster: string, user: ServerUser | undefined, settings: PostgresSettings): Promise<void> {
+async function writeSettings(
+  cluster: string,
+  user: ServerUser | undefined,
+  settings: PostgresSettings,
+): Promise<void> {
   const file = join(cluster, "tallystick.conf");
-  await writeFile(file, formatPostgresSettings(settings), { mode: 0o600 });
+  const text = formatPostgresSettings(settings);
+  if ((await readFile(file, "utf8").catch(() => "")) === text) return;
+  await writeFile(file, text, { mode: 0o600 });
   await chmod(file, 0o600);
   if (user) await chown(file, user.uid, user.gid);
 }

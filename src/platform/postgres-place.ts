@@ -46,7 +46,10 @@ export async function choosePostgresPlace(dataDir: string, logger: Logger): Prom
     );
   }
   await symlink(folder, home);
-  logger.info({ folder, closed }, "PostgreSQL's user cannot enter the data directory: its files are kept elsewhere");
+  logger.info(
+    { folder, closed },
+    "PostgreSQL's user cannot enter the data directory: its files are kept elsewhere",
+  );
   return { folder, user };
 }
 
@@ -72,7 +75,10 @@ async function idOf(which: "-u" | "-g", name: string): Promise<number | undefine
 }
 
 /** The nearest folder on the way to `path` that the user may not enter, if there is one. */
-export async function findClosedParent(path: string, user: ServerUser): Promise<string | undefined> {
+export async function findClosedParent(
+  path: string,
+  user: ServerUser,
+): Promise<string | undefined> {
   for (let folder = path; ; folder = dirname(folder)) {
     const found = await stat(folder).catch(() => undefined);
     if (found && !mayEnter(found, user)) return folder;

@@ -124,7 +124,8 @@ async function answers(url: string): Promise<boolean> {
     return true;
   } catch (error) {
     // A wrong password (28P01) or a missing database (3D000) is an answer, and waiting would not change it.
-    if (error instanceof pg.DatabaseError && error.code !== "57P03" && error.code !== "53300") throw error;
+    if (error instanceof pg.DatabaseError && error.code !== "57P03" && error.code !== "53300")
+      throw error;
     return false;
   } finally {
     await client.end().catch(() => undefined);
@@ -135,7 +136,8 @@ async function answers(url: string): Promise<boolean> {
 async function readLogs(options: { startLog: string; cluster: string }): Promise<string> {
   const folder = join(options.cluster, "log");
   const newest = (await readdir(folder).catch(() => [])).toSorted().at(-1);
-  const files = newest === undefined ? [options.startLog] : [options.startLog, join(folder, newest)];
+  const files =
+    newest === undefined ? [options.startLog] : [options.startLog, join(folder, newest)];
   const texts = await Promise.all(files.map((file) => readFile(file, "utf8").catch(() => "")));
   return texts.join("").slice(-20_000);
 }
@@ -168,7 +170,10 @@ function explainStart(log: string): Error {
  * Asks the server to stop: orderly first (clients are told, everything is written), and when that takes longer than
  * `waitMsMax`, at once (the next start recovers from the log; nothing committed is lost).
  */
-export async function stopPostgres(postmaster: Postmaster, waitMsMax: number): Promise<"fast" | "immediate"> {
+export async function stopPostgres(
+  postmaster: Postmaster,
+  waitMsMax: number,
+): Promise<"fast" | "immediate"> {
   const signal = (name: "SIGINT" | "SIGQUIT") => {
     if (!postmaster.hasExited()) process.kill(postmaster.pid, name);
   };

@@ -63,20 +63,31 @@ export function listPostgresProblems(facts: PostgresFacts): string[] {
     problems.push(`It is PostgreSQL ${facts.version}; ${VERSION_MIN} or newer is needed.`);
   }
   if (facts.encoding !== "UTF8") {
-    problems.push(`Its encoding is ${facts.encoding}; create the database with \`encoding 'UTF8' template template0\`.`);
+    problems.push(
+      `Its encoding is ${facts.encoding}; create the database with \`encoding 'UTF8' template template0\`.`,
+    );
   }
-  if (facts.isStandby) problems.push("It is a standby, which can only be read; connect to the primary.");
+  if (facts.isStandby)
+    problems.push("It is a standby, which can only be read; connect to the primary.");
   if (!facts.isSuperuser && !facts.mayBypassRls) {
-    problems.push("The role must bypass row-level security (COPY cannot run under it): `alter role … bypassrls`.");
+    problems.push(
+      "The role must bypass row-level security (COPY cannot run under it): `alter role … bypassrls`.",
+    );
   }
   if (!facts.isSuperuser && !facts.mayCreateRoles) {
-    problems.push("The role must be able to make the roles that the API reads as: `alter role … createrole`.");
+    problems.push(
+      "The role must be able to make the roles that the API reads as: `alter role … createrole`.",
+    );
   }
   if (!facts.mayCreateTables) {
-    problems.push("The role may not create tables: make it the owner of the database, or `grant create on schema public`.");
+    problems.push(
+      "The role may not create tables: make it the owner of the database, or `grant create on schema public`.",
+    );
   }
   if (facts.timeZones < 300) {
-    problems.push(`It knows ${facts.timeZones} time zones only; install the system's time zone data (tzdata).`);
+    problems.push(
+      `It knows ${facts.timeZones} time zones only; install the system's time zone data (tzdata).`,
+    );
   }
   return problems;
 }
@@ -90,7 +101,10 @@ export type ConnectOptions = {
 };
 
 /** Waits until the server can be reached and checks that it will do. Throws OperatorError with every problem at once. */
-export async function connectPostgres(url: string, options: ConnectOptions): Promise<PostgresFacts> {
+export async function connectPostgres(
+  url: string,
+  options: ConnectOptions,
+): Promise<PostgresFacts> {
   const facts = await retry(() => inspectPostgres(url), {
     attemptsMax: options.attemptsMax,
     waitMs: 250,
@@ -98,7 +112,8 @@ export async function connectPostgres(url: string, options: ConnectOptions): Pro
     isRetryable: (error) => error instanceof PostgresUnreachable,
     random: options.random,
     signal: options.signal,
-    onRetry: (error) => options.logger.warn({ err: error }, "PostgreSQL cannot be reached; trying again"),
+    onRetry: (error) =>
+      options.logger.warn({ err: error }, "PostgreSQL cannot be reached; trying again"),
   });
   const problems = listPostgresProblems(facts);
   if (problems.length === 0) return facts;
@@ -115,19 +130,31 @@ function explainConnection(error: unknown, url: string): unknown {
   const code = systemCodeOf(error);
   const cause = { cause: error };
   if (code === "28P01" || code === "28000") {
-    return new OperatorError(`PostgreSQL at ${place} refuses the user or password of DATABASE_URL, or pg_hba.conf does not let this machine in.`, cause);
+    return new OperatorError(
+      `PostgreSQL at ${place} refuses the user or password of DATABASE_URL, or pg_hba.conf does not let this machine in.`,
+      cause,
+    );
   }
   if (code === "3D000") {
-    return new OperatorError(`PostgreSQL at ${place} has no such database. Create it: \`create database … encoding 'UTF8' template template0\`.`, cause);
+    return new OperatorError(
+      `PostgreSQL at ${place} has no such database. Create it: \`create database … encoding 'UTF8' template template0\`.`,
+      cause,
+    );
   }
   if (code === "57P03" || code === "53300" || code.startsWith("08")) {
-    return new PostgresUnreachable(`PostgreSQL at ${place} takes no connections at the moment (${code}).`, cause);
+    return new PostgresUnreachable(
+      `PostgreSQL at ${place} takes no connections at the moment (${code}).`,
+      cause,
+    );
   }
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
     return new PostgresUnreachable(`The host of DATABASE_URL (${place}) cannot be found.`, cause);
   }
   if (/^E[A-Z]+$/.test(code) || /timeout|terminated/i.test(String(error))) {
-    return new PostgresUnreachable(`Nothing answers at ${place}. Is PostgreSQL running, and reachable from here?`, cause);
+    return new PostgresUnreachable(
+      `Nothing answers at ${place}. Is PostgreSQL running, and reachable from here?`,
+      cause,
+    );
   }
   return error;
 }

@@ -37,7 +37,7 @@ import type { SketchCache, SketchRow } from "./sketch-cache.ts";
 import type { SystemMembers } from "./system-members.ts";
 
 /** Cells handled between two looks at the event loop. */
-const CELLS_PER_TURN = 2048;
+const CELLS_PER_TURN = 256;
 /** Rows sent by one statement of arrays. */
 const ROWS_PER_STATEMENT = 20_000;
 const NO_SKETCH = Buffer.alloc(0);

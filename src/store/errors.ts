@@ -29,3 +29,16 @@ export function classifyError(error: unknown): "retry" | "data" | "bug" {
 
 /** A unique key that another transaction took first: probing again will show it as a duplicate. */
 export const isUniqueViolation = (error: unknown): boolean => sqlStateOf(error) === "23505";
+
+/**
+ * What keeps the database from taking anything at all, in words for who runs it; undefined for errors that concern one
+ * statement only.
+ */
+export function findOutage(error: unknown): string | undefined {
+  if (isConnectionLost(error)) return "the database cannot be reached";
+  const state = sqlStateOf(error);
+  if (state === "53100") return "the database's disk is full";
+  if (state === "25006") return "the database is read-only";
+  if (state.startsWith("53")) return "the database is short of resources";
+  return state.startsWith("58") ? "the database cannot read or write its files" : undefined;
+}

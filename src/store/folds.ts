@@ -42,7 +42,10 @@ export async function renewFoldLease(
 }
 
 /** Gives the lease back at once instead of at its end. No effect when it is no longer ours. */
-export const releaseFoldLease = (sql: Sql, held: { consumer: Consumer; epoch: number }): Promise<never[]> => sql`
+export const releaseFoldLease = (
+  sql: Sql,
+  held: { consumer: Consumer; epoch: number },
+): Promise<never[]> => sql`
   update fold_state
      set lease_until = '-infinity', owner = null
    where consumer = ${held.consumer}
@@ -100,7 +103,11 @@ export type UnfoldedBatch = {
 };
 
 /** The next batches of every lane, in lane order, at most `batchesMax` a lane. Index: primary key. Reads only. */
-export const listUnfoldedBatches = (sql: Sql, consumer: Consumer, batchesMax: number): Promise<UnfoldedBatch[]> =>
+export const listUnfoldedBatches = (
+  sql: Sql,
+  consumer: Consumer,
+  batchesMax: number,
+): Promise<UnfoldedBatch[]> =>
   sql<UnfoldedBatch>`
   select l.id as "laneId",
          b.batch_no as "batchNo",
@@ -123,7 +130,10 @@ export const listUnfoldedBatches = (sql: Sql, consumer: Consumer, batchesMax: nu
    order by l.id, b.batch_no`;
 
 /** The packed control totals of some batches. Index: unique (batch_id). Reads only. */
-export const listBatchLedgers = (sql: Sql, batchIds: readonly number[]): Promise<{ ledger: Buffer }[]> => sql<{
+export const listBatchLedgers = (
+  sql: Sql,
+  batchIds: readonly number[],
+): Promise<{ ledger: Buffer }[]> => sql<{
   ledger: Buffer;
 }>`
   select ledger from ingestion_batches where batch_id = any(${batchIds}::int8[])`;
@@ -196,5 +206,9 @@ export function readRawRows(
 export const listMemberValues = (
   sql: Sql,
   ids: readonly number[],
-): Promise<{ id: number; kind: number; value: string }[]> => sql<{ id: number; kind: number; value: string }>`
+): Promise<{ id: number; kind: number; value: string }[]> => sql<{
+  id: number;
+  kind: number;
+  value: string;
+}>`
   select id, kind, value from dictionary where id = any(${ids}::int4[])`;

@@ -1,10 +1,19 @@
 import type { Sql } from "./database.ts";
 
 /** The newest of what was folded. Instants in µs since the Unix epoch. */
-export type FreshnessDelta = { orgId: number; modelId: number; lastOccurredAtUs: number; lastIngestedAtUs: number };
+export type FreshnessDelta = {
+  orgId: number;
+  modelId: number;
+  lastOccurredAtUs: number;
+  lastIngestedAtUs: number;
+};
 
 /** Moves freshness per org and model forward, never back, in key order. Keys are distinct. Repeatable. */
-export const raiseFreshness = (sql: Sql, deltas: readonly FreshnessDelta[], foldedAtUs: number): Promise<never[]> => sql`
+export const raiseFreshness = (
+  sql: Sql,
+  deltas: readonly FreshnessDelta[],
+  foldedAtUs: number,
+): Promise<never[]> => sql`
   insert into freshness as f (org_id, model_id, last_occurred_at, last_ingested_at, last_aggregated_at)
   select d.org_id, d.model_id,
          timestamptz 'epoch' + d.occurred_us * interval '1 microsecond',
@@ -22,7 +31,11 @@ export const raiseFreshness = (sql: Sql, deltas: readonly FreshnessDelta[], fold
          last_aggregated_at = greatest(f.last_aggregated_at, excluded.last_aggregated_at)`;
 
 /** The newest of what was folded from one source. Instants in µs since the Unix epoch. */
-export type SourceFreshnessDelta = { sourceId: number; lastOccurredAtUs: number; lastIngestedAtUs: number };
+export type SourceFreshnessDelta = {
+  sourceId: number;
+  lastOccurredAtUs: number;
+  lastIngestedAtUs: number;
+};
 
 /** As `raiseFreshness`, per source. */
 export const raiseSourceFreshness = (

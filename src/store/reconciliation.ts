@@ -1,5 +1,6 @@
 import { CONSUMERS, type Consumer, DIMENSIONS, rollupTable } from "#contract";
 import type { Sql, Tx } from "./database.ts";
+import { selectRows } from "./rows.ts";
 
 /** What the checks may rest on. Instants in µs since the Unix epoch. */
 export type ReconcileClaim = {
@@ -32,7 +33,10 @@ export async function getReconcileClaim(sql: Sql): Promise<ReconcileClaim> {
  * Hours (start, s) whose ledger changed after `sinceUs` (null: ever) and that were not checked since.
  * Index: ledger_updated; with null a scan of the ledger. Reads only.
  */
-export const listUncheckedHours = (sql: Sql, sinceUs: number | null): Promise<{ hourSeconds: number }[]> => sql<{
+export const listUncheckedHours = (
+  sql: Sql,
+  sinceUs: number | null,
+): Promise<{ hourSeconds: number }[]> => sql<{
   hourSeconds: number;
 }>`
   select distinct extract(epoch from l.hour)::float8 as "hourSeconds"
@@ -45,8 +49,11 @@ export const listUncheckedHours = (sql: Sql, sinceUs: number | null): Promise<{ 
 
 /** Takes the right to reconcile until the transaction ends; false while another process has it. */
 export async function tryReconcileLock(tx: Tx): Promise<boolean> {
-  const { rows } = await tx.exec("select pg_try_advisory_xact_lock(hashtext('tallystick reconciler')) as held");
-  return rows[0].held === true;
+  const [lock] = await selectRows<{ held: boolean }>(
+    tx,
+    "select pg_try_advisory_xact_lock(hashtext('tallystick reconciler')) as held",
+  );
+  return lock?.held === true;
 }
 
 const MODULUS = "18446744073709551616";
@@ -73,7 +80,9 @@ export async function reconcileHours(
   const from = Math.min(...hours.hourSeconds);
   const to = Math.max(...hours.hourSeconds) + 3600;
   const wanted = `array[${hours.hourSeconds.map((seconds) => `to_timestamp(${Number(seconds)})`).join(", ")}]`;
-  const { rows } = await tx.exec(`
+  const [result] = await selectRows<ReconcileResult>(
+    tx,
+    `
   with hour as (
     select unnest(${wanted}) as hour
   ), raw as (
@@ -111,8 +120,9 @@ export async function reconcileHours(
        set state = excluded.state, checked_at = excluded.checked_at, differences = excluded.differences
     returning state
   )
-  select count(*)::int4 as checked, (count(*) filter (where state = 'differs'))::int4 as differing from result`);
-  return rows[0];
+  select count(*)::int4 as checked, (count(*) filter (where state = 'differs'))::int4 as differing from result`,
+  );
+  return result ?? { checked: 0, differing: 0 };
 }
 
 /** Raw per org, hour and source: what each consumer has folded of it. */
@@ -198,7 +208,10 @@ const figureDifferences = (figure: (typeof FIGURES)[number]): string => `
      where coalesce(s.${figure}, 0) <> coalesce(k.${figure}, 0)`;
 
 /** Of these UTC days (start, s) those whose raw retention has deleted. Primary key of purged; reads only. */
-export const listRawGoneDays = (sql: Sql, daySeconds: readonly number[]): Promise<{ daySeconds: number }[]> => sql<{
+export const listRawGoneDays = (
+  sql: Sql,
+  daySeconds: readonly number[],
+): Promise<{ daySeconds: number }[]> => sql<{
   daySeconds: number;
 }>`
   select d.seconds as "daySeconds"

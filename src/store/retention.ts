@@ -1,6 +1,7 @@
 import { DIMENSIONS, GRAINS, rollupTable } from "#contract";
 import type { Sql, Tx } from "./database.ts";
 import { rawPartitionName } from "./partitions.ts";
+import { selectRows } from "./rows.ts";
 
 /** Everything here waits at most so long for a lock; ingestion would queue up behind it. Retention comes again. */
 const LOCK_MS_MAX = 2000;
@@ -12,8 +13,11 @@ export async function tryRetentionLock(tx: Tx): Promise<boolean> {
   await tx.exec(
     `set local lock_timeout = ${LOCK_MS_MAX}; set local statement_timeout = ${STATEMENT_MS_MAX}; set local idle_in_transaction_session_timeout = ${STATEMENT_MS_MAX}`,
   );
-  const { rows } = await tx.exec("select pg_try_advisory_xact_lock(hashtext('tallystick retention')) as held");
-  return rows[0].held === true;
+  const [lock] = await selectRows<{ held: boolean }>(
+    tx,
+    "select pg_try_advisory_xact_lock(hashtext('tallystick retention')) as held",
+  );
+  return lock?.held === true;
 }
 
 /** The UTC day number (days since the Unix epoch) of the database's today. */
@@ -40,7 +44,9 @@ export const lockRawDay = (tx: Tx, day: number): Promise<unknown> =>
  */
 export async function isRawDayNeeded(tx: Tx, day: number, retentionDays: number): Promise<boolean> {
   const name = rawPartitionName(day);
-  const { rows } = await tx.exec(`
+  const [row] = await selectRows<{ needed: boolean }>(
+    tx,
+    `
   select exists (
     select
       from ingestion_batches b
@@ -48,8 +54,9 @@ export async function isRawDayNeeded(tx: Tx, day: number, retentionDays: number)
        and b.min_occurred_at < to_timestamp(${(day + 1) * 86_400})
        and b.max_occurred_at >= to_timestamp(${day * 86_400})
        and (b.committed_at > clock_timestamp() - make_interval(days => ${Number(retentionDays)}) or ${unfolded("b")})
-       and exists (select from ${name} e where e.batch_id = b.batch_id)) as needed`);
-  return rows[0].needed === true;
+       and exists (select from ${name} e where e.batch_id = b.batch_id)) as needed`,
+  );
+  return row?.needed === true;
 }
 
 /** Whether a batch waits for a consumer. */
@@ -170,11 +177,17 @@ export const listPurgeableDays = (
 /** Deletes everything counted for a UTC day: rollups, error codes, ledger, reconciliation, and the notes about it. */
 export const purgeDay = (tx: Tx, day: number): Promise<unknown> => {
   const ofOrgs = "org_id = any (array(select id from org))";
-  const rollups = DIMENSIONS.flatMap((dimension) => GRAINS.map((grain) => rollupTable(dimension, grain)));
+  const rollups = DIMENSIONS.flatMap((dimension) =>
+    GRAINS.map((grain) => rollupTable(dimension, grain)),
+  );
   return tx.exec(
     [
-      ...[...rollups, "rollup_error_15m"].map((name) => `delete from ${name} where ${ofOrgs} and ${ofDay("bucket", day)}`),
-      ...["ledger", "reconciliation"].map((name) => `delete from ${name} where ${ofOrgs} and ${ofDay("hour", day)}`),
+      ...[...rollups, "rollup_error_15m"].map(
+        (name) => `delete from ${name} where ${ofOrgs} and ${ofDay("bucket", day)}`,
+      ),
+      ...["ledger", "reconciliation"].map(
+        (name) => `delete from ${name} where ${ofOrgs} and ${ofDay("hour", day)}`,
+      ),
       `delete from purged where day = date '1970-01-01' + ${Number(day)}`,
     ].join("; "),
   );
@@ -188,7 +201,11 @@ export const countOldQuarantine = async (sql: Sql, days: number): Promise<number
 };
 
 /** See `countOldQuarantine`. Returns how many went. Repeat until none does. */
-export const deleteOldQuarantine = async (sql: Sql, days: number, rowsMax: number): Promise<number> => {
+export const deleteOldQuarantine = async (
+  sql: Sql,
+  days: number,
+  rowsMax: number,
+): Promise<number> => {
   const gone = await sql<{ id: string }>`
     delete from quarantine
      where id in (
@@ -220,7 +237,11 @@ export const countOldBatches = async (sql: Sql, days: number): Promise<number> =
 };
 
 /** Deletes some of them, oldest of each lane first, so that none is missing between two that are there. Repeatable. */
-export const deleteOldBatches = async (sql: Sql, days: number, rowsMax: number): Promise<number> => {
+export const deleteOldBatches = async (
+  sql: Sql,
+  days: number,
+  rowsMax: number,
+): Promise<number> => {
   const gone = await sql<{ batchNo: number }>`
     delete from ingestion_batches
      where batch_id in (

@@ -1,4 +1,11 @@
-import { CONSUMERS, type Consumer, type Dimension, type Grain, GRAINS, rollupTable } from "#contract";
+import {
+  CONSUMERS,
+  type Consumer,
+  type Dimension,
+  type Grain,
+  GRAINS,
+  rollupTable,
+} from "#contract";
 import { type Sql, table, type Tx } from "./database.ts";
 import { CopyBuffer } from "./events.ts";
 
@@ -19,7 +26,13 @@ export const ROLLUP_MEASURES = [
 ] as const;
 
 /** Which row: bucket start in seconds since the Unix epoch. */
-export type RollupKey = { orgId: number; memberId: number; bucketSeconds: number; outcome: number; currency: number };
+export type RollupKey = {
+  orgId: number;
+  memberId: number;
+  bucketSeconds: number;
+  outcome: number;
+  currency: number;
+};
 
 const KEY_COLUMNS = "org_id, member_id, bucket, outcome, currency";
 const COLUMNS = `${KEY_COLUMNS}, ${ROLLUP_MEASURES.join(", ")}, latency_sketch`;
@@ -69,7 +82,8 @@ export class RollupRows extends CopyBuffer {
   #cost(at: number, delta: RollupDelta): void {
     const carry = Math.floor(delta.costLow / WORD);
     const high = delta.costHigh + carry;
-    if (high < -(2 ** 31) || high >= 2 ** 31) throw new RangeError("the costs of one bucket do not fit 64 bits");
+    if (high < -(2 ** 31) || high >= 2 ** 31)
+      throw new RangeError("the costs of one bucket do not fit 64 bits");
     this.view.setInt32(at, high);
     this.view.setUint32(at + 4, delta.costLow - carry * WORD);
   }
@@ -89,12 +103,22 @@ export async function prepareFoldSession(tx: Tx, consumer: Consumer): Promise<vo
     ),
   );
   await tx.exec(
-    [...tables, "set jit = off", "set enable_seqscan = off", "set enable_hashjoin = off", "set enable_mergejoin = off"].join("; "),
+    [
+      ...tables,
+      "set jit = off",
+      "set enable_seqscan = off",
+      "set enable_hashjoin = off",
+      "set enable_mergejoin = off",
+    ].join("; "),
   );
 }
 
 /** Sends deltas to the session's temporary table of one rollup table; returns how many arrived. */
-export const copyRollupDeltas = (tx: Tx, target: { dimension: Dimension; grain: Grain }, rows: RollupRows): Promise<number> =>
+export const copyRollupDeltas = (
+  tx: Tx,
+  target: { dimension: Dimension; grain: Grain },
+  rows: RollupRows,
+): Promise<number> =>
   tx.copyIn(
     `copy ${deltaTable(target.dimension, target.grain)} (${COLUMNS}) from stdin (format binary)`,
     rows.finish(),
@@ -104,7 +128,10 @@ export const copyRollupDeltas = (tx: Tx, target: { dimension: Dimension; grain: 
  * Adds the session's deltas of one rollup table to it, in key order; sketches are replaced where the delta has
  * latencies. Not repeatable: the fold's fence and watermark make it happen once.
  */
-export const addRollupDeltas = (tx: Tx, target: { dimension: Dimension; grain: Grain }): Promise<unknown> =>
+export const addRollupDeltas = (
+  tx: Tx,
+  target: { dimension: Dimension; grain: Grain },
+): Promise<unknown> =>
   tx.exec(`
   insert into ${rollupTable(target.dimension, target.grain)} as r (${COLUMNS})
   select ${COLUMNS}

@@ -1,4 +1,5 @@
 import type { Sql, Tx } from "./database.ts";
+import { selectRows } from "./rows.ts";
 import type { FigureDifference, Span } from "./verify.ts";
 
 /** Every key of the window. `event_key_<no>` are listed in event_key_partition. */
@@ -20,7 +21,9 @@ export async function listMissingKeys(
   wanted: { partitions: readonly number[]; rowsMax: number },
   span: Span,
 ): Promise<FigureDifference[]> {
-  const result = await tx.exec(`
+  return await selectRows<FigureDifference>(
+    tx,
+    `
   select e.org_id as "orgId", e.source_id as "sourceId",
          extract(epoch from date_bin('1 hour', e.occurred_at, timestamptz 'epoch'))::float8 as "hourSeconds",
          'events without their key' as figure, '0' as expected, count(*)::text as found,
@@ -33,8 +36,8 @@ export async function listMissingKeys(
      and k.key is null
    group by 1, 2, 3
    order by 3, 1, 2
-   limit ${Number(wanted.rowsMax)}`);
-  return result.rows;
+   limit ${Number(wanted.rowsMax)}`,
+  );
 }
 
 /** How many keys the window holds per org. One scan of the key partitions. */
@@ -42,12 +45,14 @@ export async function countKeysByOrg(
   tx: Tx,
   partitions: readonly number[],
 ): Promise<{ orgId: number; keys: number }[]> {
-  const result = await tx.exec(`
+  return await selectRows<{ orgId: number; keys: number }>(
+    tx,
+    `
   select org_id as "orgId", count(*)::int8 as keys
     from (${keysOf(partitions)}) as k
    group by org_id
-   order by org_id`);
-  return result.rows;
+   order by org_id`,
+  );
 }
 
 /** Numbers of the key partitions there are. */
@@ -58,7 +63,10 @@ export const listKeyPartitionNumbers = (sql: Sql): Promise<{ no: number }[]> => 
 export type PackedLedger = { ledger: Buffer };
 
 /** Streams the control totals of the batches that are folded and were committed at or after an instant. */
-export const readFoldedBatchLedgers = (tx: Tx, sinceSeconds: number): AsyncGenerator<PackedLedger[]> =>
+export const readFoldedBatchLedgers = (
+  tx: Tx,
+  sinceSeconds: number,
+): AsyncGenerator<PackedLedger[]> =>
   readLedgers(
     tx,
     `select b.ledger
@@ -77,7 +85,7 @@ export const readWindowBatchLedgers = (tx: Tx): AsyncGenerator<PackedLedger[]> =
 async function* readLedgers(tx: Tx, query: string): AsyncGenerator<PackedLedger[]> {
   await tx.exec(`declare verify_batches no scroll cursor for ${query}`);
   for (;;) {
-    const { rows } = await tx.exec("fetch 50 from verify_batches");
+    const rows = await selectRows<PackedLedger>(tx, "fetch 50 from verify_batches");
     if (rows.length === 0) break;
     yield rows;
   }
@@ -136,12 +144,18 @@ export const listLedgerRows = (sql: Sql, span: Span): Promise<LedgerRow[]> => sq
    order by hour, org_id, source_id, partition`;
 
 /** External ids of orgs. Primary key; reads only. */
-export const listOrgNames = (sql: Sql, ids: readonly number[]): Promise<{ id: number; name: string }[]> => sql<{
+export const listOrgNames = (
+  sql: Sql,
+  ids: readonly number[],
+): Promise<{ id: number; name: string }[]> => sql<{
   id: number;
   name: string;
 }>`
   select id, external_id as name from org where id = any(${ids}::int4[])`;
 
 /** Names of sources. */
-export const listSourceNames = (sql: Sql): Promise<{ id: number; name: string }[]> => sql<{ id: number; name: string }>`
+export const listSourceNames = (sql: Sql): Promise<{ id: number; name: string }[]> => sql<{
+  id: number;
+  name: string;
+}>`
   select id, name from source order by id limit 40000`;

@@ -2,11 +2,15 @@ import type { Consumer, Dimension, Grain } from "#contract";
 import { rollupTable } from "#contract";
 import type { Database, Sql, Tx } from "./database.ts";
 import { ROLLUP_MEASURES } from "./rollups.ts";
+import { selectRows } from "./rows.ts";
 
 /** A span of time: [from, to) in seconds since the Unix epoch. */
 export type Span = { fromSeconds: number; toSeconds: number };
 
-const WIDTHS = { "15m": "15 minutes", hour: "1 hour", day: "1 day" } as const satisfies Record<Grain, string>;
+const WIDTHS = { "15m": "15 minutes", hour: "1 hour", day: "1 day" } as const satisfies Record<
+  Grain,
+  string
+>;
 const KEY = "org_id, member_id, bucket, outcome, currency";
 const SUMS = ROLLUP_MEASURES.map((name) => `sum(${name})::int8 as ${name}`).join(", ");
 
@@ -34,7 +38,10 @@ const unsigned = (sum: string): string => `((${sum}) % ${MODULUS} + ${MODULUS}) 
  * Runs reads on one snapshot of the whole database, without limits of time, with the temporary tables the checks need.
  * Nothing is written but those.
  */
-export async function readSnapshot<T>(database: Database, work: (tx: Tx) => Promise<T>): Promise<T> {
+export async function readSnapshot<T>(
+  database: Database,
+  work: (tx: Tx) => Promise<T>,
+): Promise<T> {
   return await database.transaction(async (tx) => {
     await tx.exec(`
       set transaction isolation level repeatable read;
@@ -77,7 +84,8 @@ export const listDaysToVerify = (sql: Sql): Promise<DayToVerify[]> => sql<DayToV
    order by day`;
 
 /** Forgets the parts of the day before. */
-export const clearParts = (tx: Tx): Promise<unknown> => tx.exec("truncate verify_part, verify_error");
+export const clearParts = (tx: Tx): Promise<unknown> =>
+  tx.exec("truncate verify_part, verify_error");
 
 const MEMBER_COLUMN = { model: "e.model_id", client: "e.client_id", actor: "e.actor_id" } as const;
 
@@ -87,7 +95,11 @@ const MEMBER_COLUMN = { model: "e.model_id", client: "e.client_id", actor: "e.ac
  */
 export const sumRawParts = (
   tx: Tx,
-  wanted: { dimension: "model" | "client" | "actor"; consumer: Consumer; binStarts: readonly number[] },
+  wanted: {
+    dimension: "model" | "client" | "actor";
+    consumer: Consumer;
+    binStarts: readonly number[];
+  },
   day: Span,
 ): Promise<unknown> => {
   const tokens =
@@ -131,7 +143,11 @@ const finestRows = (dimension: Dimension, day: Span, alsoColumn: string): string
 };
 
 /** The sketches of the same rows, some at a time. */
-export const readRollupSketches = (tx: Tx, dimension: Dimension, day: Span): AsyncGenerator<SketchRowRead[]> =>
+export const readRollupSketches = (
+  tx: Tx,
+  dimension: Dimension,
+  day: Span,
+): AsyncGenerator<SketchRowRead[]> =>
   readByCursor<SketchRowRead>(
     tx,
     `select org_id as "orgId", member_id as "memberId", extract(epoch from bucket)::float8 as "bucketSeconds",
@@ -154,7 +170,11 @@ export type SketchRowRead = {
 export type BinPart = Omit<SketchRowRead, "sketch"> & { bin: number; count: number };
 
 /** Adds bins that were read out of sketches to the parts of a dimension. */
-export const addBinParts = (sql: Sql, dimension: Dimension, parts: readonly BinPart[]): Promise<never[]> => sql`
+export const addBinParts = (
+  sql: Sql,
+  dimension: Dimension,
+  parts: readonly BinPart[],
+): Promise<never[]> => sql`
   insert into verify_part
   select ${dimension}, p.org_id, p.member_id, to_timestamp(p.seconds), p.outcome, p.currency, p.bin, p.n,
          0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
@@ -216,7 +236,9 @@ export async function listRowDifferences(
   day: Span,
 ): Promise<RowDifference[]> {
   const texts = (row: string) => ROLLUP_MEASURES.map((name) => `${row}.${name}::text`).join(", ");
-  const result = await tx.exec(`
+  return await selectRows<RowDifference>(
+    tx,
+    `
   with want as (
     select org_id, member_id, date_bin('${WIDTHS[target.grain]}', bucket, timestamptz 'epoch') as bucket, outcome, currency,
            ${SUMS}
@@ -240,8 +262,8 @@ export async function listRowDifferences(
    where (${ROLLUP_MEASURES.map((name) => `want.${name}`).join(", ")})
          is distinct from (${ROLLUP_MEASURES.map((name) => `have.${name}`).join(", ")})
    order by org_id, bucket, member_id, outcome, currency
-   limit ${Number(target.rowsMax)}`);
-  return result.rows;
+   limit ${Number(target.rowsMax)}`,
+  );
 }
 
 /** Whether rows of a grain are still there for an org: retention deletes 15-minute rows long before the others. */
@@ -291,7 +313,7 @@ const CURSOR_ROWS = 4000;
 async function* readByCursor<Row>(tx: Tx, query: string): AsyncGenerator<Row[]> {
   await tx.exec(`declare verify_rows no scroll cursor for ${query}`);
   for (;;) {
-    const { rows } = await tx.exec(`fetch ${CURSOR_ROWS} from verify_rows`);
+    const rows = await selectRows<Row>(tx, `fetch ${CURSOR_ROWS} from verify_rows`);
     if (rows.length === 0) break;
     yield rows;
   }
@@ -328,8 +350,14 @@ export type FigureDifference = {
 };
 
 /** Compares a day of rollup_error_15m with its parts, both ways. */
-export async function listErrorDifferences(tx: Tx, rowsMax: number, day: Span): Promise<FigureDifference[]> {
-  const result = await tx.exec(`
+export async function listErrorDifferences(
+  tx: Tx,
+  rowsMax: number,
+  day: Span,
+): Promise<FigureDifference[]> {
+  return await selectRows<FigureDifference>(
+    tx,
+    `
   with have as (
     select org_id, model_id, bucket, outcome, error_code_id, requests
       from rollup_error_15m
@@ -343,13 +371,19 @@ export async function listErrorDifferences(tx: Tx, rowsMax: number, day: Span): 
     full join have using (org_id, model_id, bucket, outcome, error_code_id)
    where want.requests is distinct from have.requests
    order by org_id, bucket, model_id, outcome, error_code_id
-   limit ${Number(rowsMax)}`);
-  return result.rows;
+   limit ${Number(rowsMax)}`,
+  );
 }
 
 /** Compares the ledger's accepted events of a day, counts and digests, with raw, per org, source and hour. */
-export async function listLedgerDifferences(tx: Tx, rowsMax: number, day: Span): Promise<FigureDifference[]> {
-  const result = await tx.exec(`
+export async function listLedgerDifferences(
+  tx: Tx,
+  rowsMax: number,
+  day: Span,
+): Promise<FigureDifference[]> {
+  return await selectRows<FigureDifference>(
+    tx,
+    `
   with raw as (
     select e.org_id, e.source_id, date_bin('1 hour', e.occurred_at, timestamptz 'epoch') as hour,
            count(*) as accepted, ${unsigned(`sum(${KEY_DIGEST})`)} as digest
@@ -377,6 +411,6 @@ export async function listLedgerDifferences(tx: Tx, rowsMax: number, day: Span):
    where told_accepted <> raw_accepted
       or told_digest <> raw_digest
    order by hour, org_id, source_id
-   limit ${Number(rowsMax)}`);
-  return result.rows;
+   limit ${Number(rowsMax)}`,
+  );
 }

@@ -11,5 +11,7 @@ const server = await startPostgres({
   stopMsMax: 5_000,
   random: () => 0,
 });
-process.stdout.write(`${JSON.stringify({ url: server.url, pid: server.pid(), uid: process.getuid?.() })}\n`);
+process.stdout.write(
+  `${JSON.stringify({ url: server.url, pid: server.pid(), uid: process.getuid?.() })}\n`,
+);
 setInterval(() => undefined, 60_000);

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { chmod, mkdir, readFile, readlink } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -9,6 +10,7 @@ import { loadConfig } from "#config";
 import { silentLogger, systemClock, type Clock, type Logger } from "#kernel";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { testDatabase, type TestDatabase } from "./test-database.ts";
+import { waitFor } from "./wait-for.ts";
 
 const CLI = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
 
@@ -126,6 +128,7 @@ export async function spawnService(options: SpawnServiceOptions = {}): Promise<S
   scope.defer(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     await exited;
+    if (databaseUrl === "embedded") await stopOrphan(dataDir);
   });
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (log += text));
@@ -146,6 +149,16 @@ export async function spawnService(options: SpawnServiceOptions = {}): Promise<S
     stderr: () => log,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Ends the database server that a killed service left behind in its data directory. */
+async function stopOrphan(dataDir: string): Promise<void> {
+  const home = await readlink(join(dataDir, "postgres-home")).catch(() => dataDir);
+  const file = join(home, "postgres", "postmaster.pid");
+  const pid = Number.parseInt(await readFile(file, "utf8").catch(() => ""), 10);
+  if (!(pid > 1)) return;
+  process.kill(pid, "SIGQUIT");
+  await waitFor(() => !existsSync(file), { what: "the orphaned PostgreSQL to end" });
 }
 
 function faceOf(place: { url: string; adminKey: string; dataDir: string }): ServiceFace {
