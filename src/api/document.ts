@@ -23,6 +23,7 @@ export const describedDependencies = (version: string): ApiDependencies => ({
   ingestor: {
     ingest: refuse,
     pendingEvents: 0,
+    trouble: undefined,
     filtersBuilt: Promise.resolve(),
     [Symbol.asyncDispose]: refuse,
   },

@@ -40,7 +40,8 @@ export function encodeBatchLedger(entries: readonly BatchLedgerEntry[]): Buffer 
 
 /** Reads what `encodeBatchLedger` wrote. Throws a RangeError on a truncated value. */
 export function decodeBatchLedger(bytes: Buffer): BatchLedgerEntry[] {
-  if (bytes.length % ENTRY_BYTES !== 0) throw new RangeError(`batch ledger of ${bytes.length} bytes`);
+  if (bytes.length % ENTRY_BYTES !== 0)
+    throw new RangeError(`batch ledger of ${bytes.length} bytes`);
   const entries: BatchLedgerEntry[] = [];
   for (let at = 0; at < bytes.length; at += ENTRY_BYTES) {
     entries.push({

@@ -38,7 +38,11 @@ export class Failure extends Error {
   constructor(
     code: FailureCode,
     message: string,
-    options: { details?: readonly FailureDetail[]; retryAfterSeconds?: number; cause?: unknown } = {},
+    options: {
+      details?: readonly FailureDetail[];
+      retryAfterSeconds?: number;
+      cause?: unknown;
+    } = {},
   ) {
     super(message, { cause: options.cause });
     this.name = "Failure";

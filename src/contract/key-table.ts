@@ -39,7 +39,13 @@ export class KeyTable {
   /** Slot that holds the key, or the complement of the free slot where it would go. */
   #find(key: readonly [number, number, number, number], orgId: number): number {
     const [k0, k1, k2, k3] = [key[0] | 0, key[1] | 0, key[2] | 0, key[3] | 0];
-    let at = (Math.imul(k3 ^ Math.imul(k0, 0x9e3779b1) ^ Math.imul(k2, 0x85ebca6b) ^ k1 ^ orgId, 0xc2b2ae35) >>> 7) & this.#mask;
+    let at =
+      (Math.imul(
+        k3 ^ Math.imul(k0, 0x9e3779b1) ^ Math.imul(k2, 0x85ebca6b) ^ k1 ^ orgId,
+        0xc2b2ae35,
+      ) >>>
+        7) &
+      this.#mask;
     for (;;) {
       const slot = this.#slots[at] ?? 0;
       if (slot === 0) return ~at;

@@ -5,9 +5,13 @@ export type Dimension = (typeof DIMENSIONS)[number];
 /** Bucket widths kept, finest first. Buckets are UTC-aligned and half-open. */
 export const GRAINS = ["15m", "hour", "day"] as const;
 export type Grain = (typeof GRAINS)[number];
-export const GRAIN_SECONDS = { "15m": 900, hour: 3600, day: 86_400 } as const satisfies Record<Grain, number>;
+export const GRAIN_SECONDS = { "15m": 900, hour: 3600, day: 86_400 } as const satisfies Record<
+  Grain,
+  number
+>;
 
-export const rollupTable = (dimension: Dimension, grain: Grain): string => `rollup_${dimension}_${grain}`;
+export const rollupTable = (dimension: Dimension, grain: Grain): string =>
+  `rollup_${dimension}_${grain}`;
 
 /** Each consumer folds its own dimensions under its own watermark: people are many and change most rows, so they go slower. */
 export const CONSUMERS = {

@@ -1,5 +1,13 @@
 /** What became of a call. The position in this list is the number stored (usage_event.outcome). */
-export const OUTCOMES = ["success", "cancelled", "client", "capacity", "upstream", "policy", "internal"] as const;
+export const OUTCOMES = [
+  "success",
+  "cancelled",
+  "client",
+  "capacity",
+  "upstream",
+  "policy",
+  "internal",
+] as const;
 export type OutcomeName = (typeof OUTCOMES)[number];
 /** Outcomes from this number on are errors; their name is the error class. */
 export const FIRST_ERROR_OUTCOME = 2;
@@ -61,4 +69,8 @@ export const packCurrency = (code: string): number =>
   ((code.charCodeAt(0) - 65) * 26 + (code.charCodeAt(1) - 65)) * 26 + (code.charCodeAt(2) - 65);
 
 export const unpackCurrency = (packed: number): string =>
-  String.fromCharCode(65 + Math.floor(packed / 676), 65 + (Math.floor(packed / 26) % 26), 65 + (packed % 26));
+  String.fromCharCode(
+    65 + Math.floor(packed / 676),
+    65 + (Math.floor(packed / 26) % 26),
+    65 + (packed % 26),
+  );

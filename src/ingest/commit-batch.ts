@@ -95,7 +95,12 @@ const questionsOf = (batch: PreparedBatch) =>
 /** Keys and raw rows of the accepted events; returns the span of their times. */
 async function writeAccepted(
   tx: Tx,
-  work: { batch: PreparedBatch; outcomes: readonly IngestOutcome[]; batchId: number; lane: LaneAdvance },
+  work: {
+    batch: PreparedBatch;
+    outcomes: readonly IngestOutcome[];
+    batchId: number;
+    lane: LaneAdvance;
+  },
   deps: CommitDeps,
 ): Promise<{ minOccurredAtUs: number | null; maxOccurredAtUs: number | null }> {
   const { batch, outcomes, batchId, lane } = work;
@@ -121,12 +126,15 @@ async function writeAccepted(
   const keys = await copyKeys(tx, lane.openKeyPartition, keyRows);
   deps.crash("after_keys");
   const events = await copyEvents(tx, eventRows);
-  if (keys !== accepted.length || events !== accepted.length) throw new Error("rows stored differ from rows accepted");
+  if (keys !== accepted.length || events !== accepted.length)
+    throw new Error("rows stored differ from rows accepted");
   deps.crash("after_raw");
   return { minOccurredAtUs: min, maxOccurredAtUs: max };
 }
 
-function countByStatus(outcomes: readonly IngestOutcome[]): Record<IngestOutcome["status"], number> {
+function countByStatus(
+  outcomes: readonly IngestOutcome[],
+): Record<IngestOutcome["status"], number> {
   const counts = { accepted: 0, duplicate: 0, conflict: 0, rejected: 0 };
   for (const { status } of outcomes) counts[status]++;
   return counts;

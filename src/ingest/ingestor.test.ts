@@ -1,11 +1,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Registry } from "prom-client";
-import { decodeBatchLedger, Failure, type IngestOutcome, type ParsedItem, parseUsageEvents } from "#contract";
+import {
+  decodeBatchLedger,
+  Failure,
+  type IngestOutcome,
+  type ParsedItem,
+  parseUsageEvents,
+} from "#contract";
 import { anEvent, fixedClock, testDatabase, toNdjson, waitFor } from "#harness";
 import { neverCrash, silentLogger } from "#kernel";
 import { type Database, rotateKeyPartition } from "#store";
-import { type IngestContext, type Ingestor, type IngestSettings, openIngestor } from "./ingestor.ts";
+import {
+  type IngestContext,
+  type Ingestor,
+  type IngestSettings,
+  openIngestor,
+} from "./ingestor.ts";
 
 const NOW = "2026-11-20T12:00:00Z";
 const HTTP: IngestContext = { source: "http", backfill: false, correlationId: "test" };
@@ -37,13 +48,19 @@ const open = (database: Database, settings: Partial<IngestSettings> = {}): Promi
 const itemsOf = (events: readonly object[]): ParsedItem[] =>
   parseUsageEvents(Buffer.from(toNdjson(events)), "ndjson", { eventsMax: 100_000 });
 
-const send = (ingestor: Ingestor, events: readonly object[], context = HTTP): Promise<IngestOutcome[]> =>
-  ingestor.ingest(itemsOf(events), context);
+const send = (
+  ingestor: Ingestor,
+  events: readonly object[],
+  context = HTTP,
+): Promise<IngestOutcome[]> => ingestor.ingest(itemsOf(events), context);
 
-const statuses = (outcomes: readonly IngestOutcome[]): string[] => outcomes.map(({ status }) => status);
+const statuses = (outcomes: readonly IngestOutcome[]): string[] =>
+  outcomes.map(({ status }) => status);
 
 async function rawCount(database: Database): Promise<number> {
-  const [row] = await database.sql<{ events: number }>`select count(*)::int4 as events from usage_event`;
+  const [row] = await database.sql<{
+    events: number;
+  }>`select count(*)::int4 as events from usage_event`;
   return row?.events ?? -1;
 }
 
@@ -53,12 +70,18 @@ test("an event re-sent with a later timestamp is a duplicate; with other tokens 
   const event = anEvent({ input_tokens: 10 });
 
   assert.deepEqual(statuses(await send(ingestor, [event])), ["accepted"]);
-  assert.deepEqual(statuses(await send(ingestor, [{ ...event, occurred_at: "2026-11-20T11:00:01Z" }])), ["duplicate"]);
+  assert.deepEqual(
+    statuses(await send(ingestor, [{ ...event, occurred_at: "2026-11-20T11:00:01Z" }])),
+    ["duplicate"],
+  );
   const [conflict] = await send(ingestor, [{ ...event, input_tokens: 11 }]);
 
   assert.equal(conflict?.status, "conflict");
   assert.equal(await rawCount(db.database), 1);
-  const kept = await db.database.sql<{ code: string; bytes: Buffer }>`select code, bytes from quarantine`;
+  const kept = await db.database.sql<{
+    code: string;
+    bytes: Buffer;
+  }>`select code, bytes from quarantine`;
   assert.deepEqual(
     kept.map(({ code, bytes }) => [code, JSON.parse(bytes.toString()).input_tokens]),
     [["conflict", 11]],
@@ -102,7 +125,9 @@ test("two processes that take the same events in different orders at the same ti
   await using two = await open(db.database, { batchEventsMax: 100 });
   const events = Array.from({ length: 3000 }, () => anEvent());
   const chunk = (list: object[], size: number) =>
-    Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
+    Array.from({ length: Math.ceil(list.length / size) }, (_, i) =>
+      list.slice(i * size, (i + 1) * size),
+    );
 
   const outcomes = await Promise.all([
     ...chunk(events, 100).map((part) => send(one, part)),
@@ -121,7 +146,9 @@ test("many orgs and members seen for the first time by several lanes at once are
   const events = Array.from({ length: 1000 }, (_, i) =>
     anEvent({ org_id: `org-${i % 50}`, model_id: `model-${i % 7}`, actor_id: `actor-${i % 11}` }),
   );
-  await Promise.all(Array.from({ length: 20 }, (_, i) => send(ingestor, events.slice(i * 50, i * 50 + 50))));
+  await Promise.all(
+    Array.from({ length: 20 }, (_, i) => send(ingestor, events.slice(i * 50, i * 50 + 50))),
+  );
   const [row] = await db.database.sql<{ events: number; orgs: number; others: number }>`
     select count(*)::int4 as events,
            count(distinct org_id)::int4 as orgs,
@@ -190,7 +217,9 @@ test("identity holds across closed key partitions, before and after their filter
 test("after the window an event with the same time is still found, in raw, and other content is still a conflict", async () => {
   await using db = await testDatabase();
   await using ingestor = await open(db.database);
-  const events = Array.from({ length: 50 }, (_, i) => anEvent({ occurred_at: `2026-11-1${i % 9}T0${i % 10}:12:00Z` }));
+  const events = Array.from({ length: 50 }, (_, i) =>
+    anEvent({ occurred_at: `2026-11-1${i % 9}T0${i % 10}:12:00Z` }),
+  );
   await send(ingestor, events);
   await rotateKeyPartition(db.database, 1);
   await db.database.sql`delete from event_key_partition where no = 1`;
@@ -198,7 +227,10 @@ test("after the window an event with the same time is still found, in raw, and o
 
   const outcomes = await send(ingestor, [...events, { ...events[7], output_tokens: 999 }]);
 
-  assert.deepEqual(statuses(outcomes), [...Array.from({ length: 50 }, () => "duplicate"), "conflict"]);
+  assert.deepEqual(statuses(outcomes), [
+    ...Array.from({ length: 50 }, () => "duplicate"),
+    "conflict",
+  ]);
 });
 
 test("too old and too early events are quarantined, and history is taken when it is meant", async () => {
@@ -214,14 +246,20 @@ test("too old and too early events are quarantined, and history is taken when it
   assert.equal(future?.status === "rejected" && future.code, "future_timestamp");
   assert.equal(soon?.status, "accepted");
 
-  assert.deepEqual(statuses(await send(ingestor, [old], { ...HTTP, backfill: true })), ["accepted"]);
-  assert.deepEqual(statuses(await send(ingestor, [old], { ...HTTP, backfill: true })), ["duplicate"]);
+  assert.deepEqual(statuses(await send(ingestor, [old], { ...HTTP, backfill: true })), [
+    "accepted",
+  ]);
+  assert.deepEqual(statuses(await send(ingestor, [old], { ...HTTP, backfill: true })), [
+    "duplicate",
+  ]);
 });
 
 test("values over an org's limit are counted under other, and its neighbours are not touched", async () => {
   await using db = await testDatabase();
   await using ingestor = await open(db.database);
-  const flood = Array.from({ length: 200 }, (_, i) => anEvent({ org_id: "flood", actor_id: `u-${i}` }));
+  const flood = Array.from({ length: 200 }, (_, i) =>
+    anEvent({ org_id: "flood", actor_id: `u-${i}` }),
+  );
   await send(ingestor, [...flood, anEvent({ org_id: "calm", actor_id: "u-1" })]);
   await send(ingestor, [anEvent({ org_id: "flood", actor_id: "u-late" })]);
   const rows = await db.database.sql<{ org: string; others: number; actors: number }>`
@@ -242,8 +280,13 @@ test("a lane taken over by another process cannot commit, and its work goes thro
   await using ingestor = await open(db.database, { lanes: 1 });
   await send(ingestor, [anEvent()]);
   await db.database.sql`update lane set epoch = epoch + 1, lease_until = 'infinity'`;
-  assert.deepEqual(statuses(await send(ingestor, [anEvent(), anEvent()])), ["accepted", "accepted"]);
-  const lanes = await db.database.sql<{ batchNo: number }>`select batch_no as "batchNo" from lane order by id`;
+  assert.deepEqual(statuses(await send(ingestor, [anEvent(), anEvent()])), [
+    "accepted",
+    "accepted",
+  ]);
+  const lanes = await db.database.sql<{
+    batchNo: number;
+  }>`select batch_no as "batchNo" from lane order by id`;
   assert.deepEqual(lanes, [{ batchNo: 1 }, { batchNo: 1 }]);
 });
 
@@ -257,7 +300,12 @@ test("every batch leaves control totals that add up to what was answered, by org
     anEvent({ occurred_at: "2026-11-20T10:00:00Z" }),
     anEvent({ occurred_at: "2026-11-20T10:00:00Z", input_tokens: -1 }),
   ]);
-  const [batch] = await db.database.sql<{ received: number; accepted: number; ledger: Buffer; key: string }>`
+  const [batch] = await db.database.sql<{
+    received: number;
+    accepted: number;
+    ledger: Buffer;
+    key: string;
+  }>`
     select received, accepted, ledger, (select event_key::text from usage_event where occurred_at < '2026-11-20T10:00Z') as key
       from ingestion_batches`;
   assert.ok(batch);
@@ -265,7 +313,14 @@ test("every batch leaves control totals that add up to what was answered, by org
   const hex = batch.key.replaceAll("-", "");
   const digest = BigInt(`0x${hex.slice(0, 16)}`) ^ BigInt(`0x${hex.slice(16)}`);
   assert.deepEqual(
-    entries.map((e) => [e.hourSeconds % 86_400, e.received, e.accepted, e.duplicate, e.conflict, e.rejected]),
+    entries.map((e) => [
+      e.hourSeconds % 86_400,
+      e.received,
+      e.accepted,
+      e.duplicate,
+      e.conflict,
+      e.rejected,
+    ]),
     [
       [9 * 3600, 2, 1, 1, 0, 0],
       [10 * 3600, 2, 1, 0, 0, 1],
@@ -279,11 +334,17 @@ test("more than can wait is refused before it is taken in, and what was taken in
   await using db = await testDatabase();
   await using ingestor = await open(db.database, { pendingEventsMax: 150, lanes: 1 });
   const results = await Promise.allSettled(
-    Array.from({ length: 6 }, () => send(ingestor, Array.from({ length: 100 }, () => anEvent()))),
+    Array.from({ length: 6 }, () =>
+      send(
+        ingestor,
+        Array.from({ length: 100 }, () => anEvent()),
+      ),
+    ),
   );
   const refused = results.filter((result) => result.status === "rejected");
   assert.ok(refused.length > 0);
-  for (const { reason } of refused) assert.ok(reason instanceof Failure && reason.code === "overloaded");
+  for (const { reason } of refused)
+    assert.ok(reason instanceof Failure && reason.code === "overloaded");
   assert.equal(await rawCount(db.database), (6 - refused.length) * 100);
 });
 
@@ -303,11 +364,18 @@ test("while the database refuses writes callers are told so in time, and the sam
       select exists (select from pg_locks where mode = 'AccessExclusiveLock' and relation = 'usage_event'::regclass) as held`;
     return row?.held === true;
   });
-  await assert.rejects(send(ingestor, events), (error) => error instanceof Failure && error.retryAfterSeconds !== undefined);
+  await assert.rejects(
+    send(ingestor, events),
+    (error) => error instanceof Failure && error.retryAfterSeconds !== undefined,
+  );
   blocked.resolve();
   await lock;
   await session[Symbol.asyncDispose]();
 
-  await waitFor(async () => statuses(await send(ingestor, events)).every((status) => status === "accepted" || status === "duplicate"));
+  await waitFor(async () =>
+    statuses(await send(ingestor, events)).every(
+      (status) => status === "accepted" || status === "duplicate",
+    ),
+  );
   assert.equal(await rawCount(db.database), 11);
 });

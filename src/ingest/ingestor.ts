@@ -26,7 +26,7 @@ export type Ingestor = AsyncDisposable & {
   ingest(items: readonly ParsedItem[], context: IngestContext): Promise<IngestOutcome[]>;
   /** Events taken in and not answered yet. */
   readonly pendingEvents: number;
-  /** Why nothing can be committed at the moment, in words; undefined while it can. */
+  /** Why what waits is not committed, in words; undefined when it is only a matter of its turn. */
   readonly trouble: string | undefined;
   /** Resolves when every closed key partition has its filter: until then duplicates are found more slowly. */
   readonly filtersBuilt: Promise<void>;
@@ -66,7 +66,10 @@ const DAY_US = 86_400_000_000;
  */
 export async function openIngestor(deps: IngestDeps): Promise<Ingestor> {
   const { database, clock, logger, settings } = deps;
-  const keySettings = { ...settings.keys, futureToleranceMs: settings.futureToleranceSeconds * 1000 };
+  const keySettings = {
+    ...settings.keys,
+    futureToleranceMs: settings.futureToleranceSeconds * 1000,
+  };
   const keyLedger = await KeyLedger.open(database, keySettings, { clock, logger });
   const partitions = new RawPartitions(database, clock);
   await partitions.refresh();
@@ -92,7 +95,10 @@ class GroupCommit implements Ingestor {
     this.#keyLedger = keyLedger;
     this.#partitions = partitions;
     this.#members = new MemberIds(deps.database, settings.members);
-    this.#queue = new WorkQueue({ eventsMax: settings.pendingEventsMax, bytesMax: settings.pendingBytesMax });
+    this.#queue = new WorkQueue({
+      eventsMax: settings.pendingEventsMax,
+      bytesMax: settings.pendingBytesMax,
+    });
     this.#metrics = createMetrics(deps.registry, () => this.#queue.pendingEvents);
     this.#lanes = Array.from({ length: settings.lanes }, () => this.#runLane());
     this.#maintenance = setInterval(() => void this.#maintain(), MAINTENANCE_MS);
@@ -104,7 +110,7 @@ class GroupCommit implements Ingestor {
   }
 
   get trouble(): string | undefined {
-    return findOutage(this.#lastError);
+    return this.pendingEvents > 0 ? findOutage(this.#lastError) : undefined;
   }
 
   get filtersBuilt(): Promise<void> {
@@ -114,7 +120,9 @@ class GroupCommit implements Ingestor {
   async ingest(items: readonly ParsedItem[], context: IngestContext): Promise<IngestOutcome[]> {
     if (items.length === 0) return [];
     if (this.#isStopping) {
-      throw new Failure("shutting_down", "The service is stopping; send the batch again shortly.", { retryAfterSeconds: 2 });
+      throw new Failure("shutting_down", "The service is stopping; send the batch again shortly.", {
+        retryAfterSeconds: 2,
+      });
     }
     const bytes = items.reduce((sum, { bytes: own }) => sum + own.length, 0);
     if (!this.#queue.hasRoomFor(items.length, bytes)) throw this.#overload();
@@ -194,7 +202,10 @@ class GroupCommit implements Ingestor {
       for (const work of taken) work.resolve(outcomes.slice(at, (at += work.items.length)));
     } catch (error) {
       this.#lastError = error;
-      this.#deps.logger.error({ err: error, correlationId, events: items.length }, "batch given up");
+      this.#deps.logger.error(
+        { err: error, correlationId, events: items.length },
+        "batch given up",
+      );
       for (const work of taken) work.reject(this.#overload());
     } finally {
       for (const work of taken) this.#queue.release(work);
@@ -219,7 +230,10 @@ class GroupCommit implements Ingestor {
         const first = await this.#commitItems(worker, items.slice(0, half), how);
         return [...first, ...(await this.#commitItems(worker, items.slice(half), how))];
       }
-      this.#deps.logger.error({ err: error, correlationId: how.correlationId }, "event cannot be stored");
+      this.#deps.logger.error(
+        { err: error, correlationId: how.correlationId },
+        "event cannot be stored",
+      );
       const about = items[0]?.item.event ?? items[0]?.item.rejection;
       const poison: Rejection = {
         code: "internal_error",
@@ -249,7 +263,9 @@ class GroupCommit implements Ingestor {
     const { batch } = request;
     // An item that an earlier batch of this process may be about to count waits for that batch: without this, two
     // transactions would claim the same keys and one would fail or block the other.
-    const earlier = [...this.#inFlight].filter(([other]) => batch.overlaps(other)).map(([, settled]) => settled);
+    const earlier = [...this.#inFlight]
+      .filter(([other]) => batch.overlaps(other))
+      .map(([, settled]) => settled);
     const settled = Promise.withResolvers<void>();
     this.#inFlight.set(batch, settled.promise);
     try {
@@ -262,14 +278,22 @@ class GroupCommit implements Ingestor {
   }
 
   /** Applies the rules that need a clock, and turns texts into ids. */
-  async #prepare(items: readonly BatchItem[], how: { correlationId: string; poison?: Rejection }): Promise<CommitRequest> {
-    const rejections = items.map((item) => how.poison ?? item.item.rejection ?? this.#judgeTime(item));
+  async #prepare(
+    items: readonly BatchItem[],
+    how: { correlationId: string; poison?: Rejection },
+  ): Promise<CommitRequest> {
+    const rejections = items.map(
+      (item) => how.poison ?? item.item.rejection ?? this.#judgeTime(item),
+    );
     const ids = items.map(({ item: { event }, source }, i) =>
       event && !rejections[i] ? this.#members.findIds(event, source) : undefined,
     );
     await this.#loadMissing(items, rejections, ids);
-    const named = items.flatMap(({ item }, i) => (ids[i] ? [] : [(item.event ?? item.rejection).orgId ?? ""]));
-    const orgIds = named.length > 0 ? await this.#members.findOrgIds(named) : new Map<string, number>();
+    const named = items.flatMap(({ item }, i) =>
+      ids[i] ? [] : [(item.event ?? item.rejection).orgId ?? ""],
+    );
+    const orgIds =
+      named.length > 0 ? await this.#members.findOrgIds(named) : new Map<string, number>();
     const batch = new PreparedBatch(items, rejections, ids);
     await this.#partitions.ensure(daysOf(batch));
     const place = (i: number) => {
@@ -278,7 +302,10 @@ class GroupCommit implements Ingestor {
       const received = items[i];
       if (!received) throw new RangeError(`no item ${i}`);
       const orgText = (received.item.event ?? received.item.rejection).orgId;
-      return { orgId: orgIds.get(orgText ?? "") ?? 0, sourceId: this.#members.sourceId(received.source) };
+      return {
+        orgId: orgIds.get(orgText ?? "") ?? 0,
+        sourceId: this.#members.sourceId(received.source),
+      };
     };
     return { batch, place, correlationId: how.correlationId };
   }
@@ -289,14 +316,21 @@ class GroupCommit implements Ingestor {
     rejections: (Rejection | undefined)[],
     ids: (EventIds | undefined)[],
   ): Promise<void> {
-    const missing = items.flatMap(({ item: { event }, source }, i) => (event && !rejections[i] && !ids[i] ? [{ event, source, i }] : []));
+    const missing = items.flatMap(({ item: { event }, source }, i) =>
+      event && !rejections[i] && !ids[i] ? [{ event, source, i }] : [],
+    );
     const refused = await this.#members.load(
       missing.map(({ event }) => event),
       items.map(({ source }) => source),
     );
     for (const { event, source, i } of missing) {
       if (refused.has(event.orgId)) {
-        rejections[i] = reject(event, "unknown_org", "/org_id", "No further org can be registered: the limit is reached.");
+        rejections[i] = reject(
+          event,
+          "unknown_org",
+          "/org_id",
+          "No further org can be registered: the limit is reached.",
+        );
       } else {
         ids[i] = this.#members.findIds(event, source);
       }
@@ -308,7 +342,12 @@ class GroupCommit implements Ingestor {
     const { futureToleranceSeconds, rawRetentionDays } = this.#deps.settings;
     const aheadUs = event.occurredAtUs - receivedAtMs * 1000;
     if (aheadUs > futureToleranceSeconds * 1_000_000) {
-      return reject(event, "future_timestamp", "/occurred_at", `occurred_at is more than ${futureToleranceSeconds} s in the future.`);
+      return reject(
+        event,
+        "future_timestamp",
+        "/occurred_at",
+        `occurred_at is more than ${futureToleranceSeconds} s in the future.`,
+      );
     }
     if (!isBackfill && -aheadUs > rawRetentionDays * DAY_US) {
       const detail = `occurred_at is older than the ${rawRetentionDays} days of raw events kept; send it as backfill to count it.`;
@@ -322,7 +361,10 @@ class GroupCommit implements Ingestor {
       await this.#keyLedger.maintain();
       await this.#partitions.refresh();
     } catch (error) {
-      this.#deps.logger.warn({ err: error }, "key and partition upkeep failed; tried again in a moment");
+      this.#deps.logger.warn(
+        { err: error },
+        "key and partition upkeep failed; tried again in a moment",
+      );
     }
   }
 
@@ -360,7 +402,11 @@ function createMetrics(registry: Registry, pending: () => number) {
       labelNames: ["status"],
       registers,
     }),
-    retries: new Counter({ name: "tallystick_ingest_retries_total", help: "Batches tried again", registers }),
+    retries: new Counter({
+      name: "tallystick_ingest_retries_total",
+      help: "Batches tried again",
+      registers,
+    }),
     duration: new Histogram({
       name: "tallystick_ingest_batch_seconds",
       help: "From taking a batch to its commit",

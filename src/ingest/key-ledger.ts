@@ -63,7 +63,11 @@ export class KeyLedger implements AsyncDisposable {
   #maintaining: Promise<void> = Promise.resolve();
   #isDisposed = false;
 
-  private constructor(database: Database, settings: KeyLedgerSettings, deps: { clock: Clock; logger: Logger }) {
+  private constructor(
+    database: Database,
+    settings: KeyLedgerSettings,
+    deps: { clock: Clock; logger: Logger },
+  ) {
     this.#database = database;
     this.#settings = settings;
     this.#deps = deps;
@@ -94,14 +98,23 @@ export class KeyLedger implements AsyncDisposable {
    * The ones among these keys (sorted) that are known, with the hash of what was counted. Runs in the batch's
    * transaction, which holds the rotation lock and has read which partitions there are.
    */
-  async listKnown(tx: Tx, lane: LaneAdvance, questions: readonly KeyQuestion[]): Promise<FoundKey[]> {
+  async listKnown(
+    tx: Tx,
+    lane: LaneAdvance,
+    questions: readonly KeyQuestion[],
+  ): Promise<FoundKey[]> {
     if (questions.length === 0) return [];
-    if (lane.openKeyPartition !== this.#openNo || lane.oldestKeyPartition !== this.#oldestNo) await this.#refresh();
+    if (lane.openKeyPartition !== this.#openNo || lane.oldestKeyPartition !== this.#oldestNo)
+      await this.#refresh();
     const found: FoundKey[] = [];
     const ask = async (no: number, filter: BloomFilter | undefined): Promise<void> => {
-      const maybe = filter ? questions.filter(({ key: [a, b, c, d] }) => filter.has(a, b, c, d)) : questions;
+      const maybe = filter
+        ? questions.filter(({ key: [a, b, c, d] }) => filter.has(a, b, c, d))
+        : questions;
       if (maybe.length === 0) return;
-      found.push(...(await listKnownKeys(tx.sql, no, encodeUuidArray(maybe.map(({ key }) => key)))));
+      found.push(
+        ...(await listKnownKeys(tx.sql, no, encodeUuidArray(maybe.map(({ key }) => key)))),
+      );
     };
     const isTrusted = this.#distrustBatches === 0;
     if (!isTrusted) this.#distrustBatches--;
@@ -109,7 +122,9 @@ export class KeyLedger implements AsyncDisposable {
     for (const { partition, filter } of this.#closed) await ask(partition.no, filter);
     const old = questions.filter(({ occurredAtUs }) => this.#isBelowFloor(occurredAtUs));
     if (old.length > 0) {
-      found.push(...(await listKeysInRaw(tx.sql, spansOf(old), encodeUuidArray(old.map(({ key }) => key)))));
+      found.push(
+        ...(await listKeysInRaw(tx.sql, spansOf(old), encodeUuidArray(old.map(({ key }) => key)))),
+      );
     }
     return found;
   }
@@ -133,10 +148,12 @@ export class KeyLedger implements AsyncDisposable {
       const isOld = keys > 0 && this.#deps.clock.now() - this.#openedAtMs > DAY_MS;
       if (keys >= this.#settings.partitionKeysMax || isOld) {
         const isOurs = await rotateKeyPartition(this.#database, this.#openNo);
-        if (isOurs) this.#deps.logger.info({ partition: this.#openNo, keys }, "key partition closed");
+        if (isOurs)
+          this.#deps.logger.info({ partition: this.#openNo, keys }, "key partition closed");
       }
       const dropped = await dropExpiredKeyPartitions(this.#database, this.#settings.windowHours);
-      if (dropped.length > 0) this.#deps.logger.info({ partitions: dropped }, "key partitions dropped");
+      if (dropped.length > 0)
+        this.#deps.logger.info({ partitions: dropped }, "key partitions dropped");
       await this.#refresh();
     });
     const done = this.#maintaining;
@@ -155,7 +172,10 @@ export class KeyLedger implements AsyncDisposable {
       .map((partition) => ({ partition, filter: filters.get(partition.no) }));
     if (open.no !== this.#openNo) {
       this.#open = undefined;
-      this.#filling = { no: open.no, filter: new BloomFilter(this.#settings.partitionKeysMax * 1.25) };
+      this.#filling = {
+        no: open.no,
+        filter: new BloomFilter(this.#settings.partitionKeysMax * 1.25),
+      };
     }
     this.#openNo = open.no;
     this.#oldestNo = Math.min(...partitions.map(({ no }) => no));
@@ -178,7 +198,8 @@ export class KeyLedger implements AsyncDisposable {
    */
   async #buildOpenFilter(): Promise<void> {
     const filling = this.#filling;
-    if (!filling || !(await this.#fill(filling.filter, filling.no)) || this.#filling !== filling) return;
+    if (!filling || !(await this.#fill(filling.filter, filling.no)) || this.#filling !== filling)
+      return;
     this.#open = filling.filter;
     this.#filling = undefined;
   }

@@ -78,7 +78,8 @@ export class LaneWorker implements AsyncDisposable {
     else if (classifyError(error) !== "retry" || !isWanted()) throw error;
     this.#deps.onRetry(error);
     if (isConnectionLost(error)) await this.#closeSession();
-    if (failures === 0 && !isUniqueViolation(error)) this.#deps.logger.warn({ err: error }, "batch is tried again");
+    if (failures === 0 && !isUniqueViolation(error))
+      this.#deps.logger.warn({ err: error }, "batch is tried again");
     if (!isWanted()) throw error;
     const ceiling = Math.min(BACKOFF_MS_MAX, BACKOFF_MS_MIN * 2 ** failures);
     await new Promise((resolve) => setTimeout(resolve, ceiling * (0.5 + this.#deps.random() / 2)));
@@ -91,9 +92,14 @@ export class LaneWorker implements AsyncDisposable {
   }
 
   async #acquireLane(session: Session): Promise<Lane> {
-    const request = { transport: TRANSPORT, owner: this.#deps.owner, leaseSeconds: this.#deps.leaseSeconds };
+    const request = {
+      transport: TRANSPORT,
+      owner: this.#deps.owner,
+      leaseSeconds: this.#deps.leaseSeconds,
+    };
     for (;;) {
-      const lane = (await takeFreeLane(session.sql, request)) ?? (await insertLane(session.sql, request));
+      const lane =
+        (await takeFreeLane(session.sql, request)) ?? (await insertLane(session.sql, request));
       if (lane) return lane;
     }
   }
@@ -105,7 +111,8 @@ export class LaneWorker implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#session && this.#lane) await releaseLane(this.#session.sql, this.#lane).catch(() => undefined);
+    if (this.#session && this.#lane)
+      await releaseLane(this.#session.sql, this.#lane).catch(() => undefined);
     await this.#closeSession();
   }
 }

@@ -1,8 +1,23 @@
 import { MEMBER_KIND, MEMBER_NONE, MEMBER_OTHER, type UsageEvent } from "#contract";
-import { countOrgs, type Database, type EventIds, listMembers, listOrgs, upsertMembers, upsertOrgs, upsertSources } from "#store";
+import {
+  countOrgs,
+  type Database,
+  type EventIds,
+  listMembers,
+  listOrgs,
+  upsertMembers,
+  upsertOrgs,
+  upsertSources,
+} from "#store";
 
 /** Most distinct values an org may bring; further ones are counted under "other", so that one org cannot flood all. */
-export type MemberLimits = { orgsMax: number; modelsMax: number; clientsMax: number; actorsMax: number; errorCodesMax: number };
+export type MemberLimits = {
+  orgsMax: number;
+  modelsMax: number;
+  clientsMax: number;
+  actorsMax: number;
+  errorCodesMax: number;
+};
 
 type OrgMembers = { id: number; byKind: Map<string, number>[] };
 
@@ -22,7 +37,12 @@ export class MemberIds {
   constructor(database: Database, limits: MemberLimits) {
     this.#database = database;
     this.#limits = limits;
-    this.#membersMax = [limits.modelsMax, limits.clientsMax, limits.actorsMax, limits.errorCodesMax];
+    this.#membersMax = [
+      limits.modelsMax,
+      limits.clientsMax,
+      limits.actorsMax,
+      limits.errorCodesMax,
+    ];
   }
 
   /** Gives every text of these events an id, as far as the limits go. Returns the orgs refused because there are too many. */
@@ -36,7 +56,8 @@ export class MemberIds {
   async #load(events: readonly UsageEvent[], sources: Iterable<string>): Promise<Set<string>> {
     const newSources = [...new Set(sources)].filter((name) => !this.#sources.has(name));
     if (newSources.length > 0) {
-      for (const { id, name } of await upsertSources(this.#database.sql, newSources)) this.#sources.set(name, id);
+      for (const { id, name } of await upsertSources(this.#database.sql, newSources))
+        this.#sources.set(name, id);
     }
     const newOrgs = new Set<string>();
     for (const { orgId } of events) if (!this.#orgs.has(orgId)) newOrgs.add(orgId);
@@ -57,7 +78,13 @@ export class MemberIds {
     const clientId = this.#find(org, MEMBER_KIND.client, event.clientId);
     const actorId = this.#find(org, MEMBER_KIND.actor, event.actorId);
     const errorCodeId = this.#find(org, MEMBER_KIND.errorCode, event.errorCode);
-    if (modelId === undefined || clientId === undefined || actorId === undefined || errorCodeId === undefined) return undefined;
+    if (
+      modelId === undefined ||
+      clientId === undefined ||
+      actorId === undefined ||
+      errorCodeId === undefined
+    )
+      return undefined;
     return { orgId: org.id, modelId, clientId, actorId, errorCodeId, sourceId };
   }
 
@@ -65,7 +92,8 @@ export class MemberIds {
     if (value === null) return MEMBER_NONE;
     const known = org.byKind[kind - 1];
     const id = known?.get(value);
-    if (id === undefined && known && known.size >= (this.#membersMax[kind - 1] ?? 0)) return MEMBER_OTHER;
+    if (id === undefined && known && known.size >= (this.#membersMax[kind - 1] ?? 0))
+      return MEMBER_OTHER;
     return id;
   }
 
@@ -85,7 +113,8 @@ export class MemberIds {
       else unknown.push(name);
     }
     if (unknown.length > 0) {
-      for (const { id, externalId } of await listOrgs(this.#database.sql, unknown)) found.set(externalId, id);
+      for (const { id, externalId } of await listOrgs(this.#database.sql, unknown))
+        found.set(externalId, id);
     }
     return found;
   }
@@ -101,9 +130,12 @@ export class MemberIds {
     for (const name of missing.splice(Math.max(0, room))) refused.add(name);
     if (missing.length > 0) existing.push(...(await upsertOrgs(sql, missing)));
     for (const { id, externalId } of existing) {
-      this.#orgs.set(externalId, { id, byKind: [new Map(), new Map(), new Map(), new Map()] });
+      const byKind = Array.from({ length: 4 }, () => new Map<string, number>());
+      this.#orgs.set(externalId, { id, byKind });
     }
-    const byId = new Map(existing.map(({ id, externalId }) => [id, this.#orgs.get(externalId)] as const));
+    const byId = new Map(
+      existing.map(({ id, externalId }) => [id, this.#orgs.get(externalId)] as const),
+    );
     for (const member of await listMembers(sql, [...byId.keys()])) {
       byId.get(member.orgId)?.byKind[member.kind - 1]?.set(member.value, member.id);
     }
@@ -111,7 +143,10 @@ export class MemberIds {
   }
 
   async #loadMembers(events: readonly UsageEvent[]): Promise<void> {
-    const missing = new Map<string, { orgId: number; kind: number; value: string; into: Map<string, number> }>();
+    const missing = new Map<
+      string,
+      { orgId: number; kind: number; value: string; into: Map<string, number> }
+    >();
     const want = (org: OrgMembers, kind: number, value: string | null): void => {
       if (value === null) return;
       const into = org.byKind[kind - 1];
@@ -129,11 +164,14 @@ export class MemberIds {
     const wanted = this.#withinLimits([...missing.values()]);
     if (wanted.length === 0) return;
     const made = await upsertMembers(this.#database.sql, wanted);
-    for (const { id, orgId, kind, value } of made) missing.get(`${orgId} ${kind} ${value}`)?.into.set(value, id);
+    for (const { id, orgId, kind, value } of made)
+      missing.get(`${orgId} ${kind} ${value}`)?.into.set(value, id);
   }
 
   /** One batch may bring many new values at once: only as many as the org has room for. */
-  #withinLimits<T extends { orgId: number; kind: number; into: Map<string, number> }>(wanted: T[]): T[] {
+  #withinLimits<T extends { orgId: number; kind: number; into: Map<string, number> }>(
+    wanted: T[],
+  ): T[] {
     const taken = new Map<Map<string, number>, number>();
     return wanted.filter(({ into, kind }) => {
       const size = taken.get(into) ?? into.size;

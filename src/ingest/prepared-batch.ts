@@ -12,7 +12,12 @@ import {
 import type { EventIds, FoundKey, QuarantineRow } from "#store";
 
 /** One received item with what its transport said about it. */
-export type BatchItem = { item: ParsedItem; source: string; isBackfill: boolean; receivedAtMs: number };
+export type BatchItem = {
+  item: ParsedItem;
+  source: string;
+  isBackfill: boolean;
+  receivedAtMs: number;
+};
 
 /** Bytes of a rejected item that are kept; the rest is cut and marked. */
 const QUARANTINE_BYTES_MAX = 65_536;
@@ -33,7 +38,11 @@ export class PreparedBatch {
   readonly #repeats: { item: number; first: number }[] = [];
   readonly keys: KeyTable;
 
-  constructor(items: readonly BatchItem[], rejections: (Rejection | undefined)[], ids: (EventIds | undefined)[]) {
+  constructor(
+    items: readonly BatchItem[],
+    rejections: (Rejection | undefined)[],
+    ids: (EventIds | undefined)[],
+  ) {
     this.items = items;
     this.rejections = rejections;
     this.ids = ids;
@@ -94,7 +103,10 @@ export class PreparedBatch {
   }
 
   /** What of this batch goes to quarantine. */
-  quarantineRows(outcomes: readonly IngestOutcome[], place: (i: number) => { orgId: number; sourceId: number }): QuarantineRow[] {
+  quarantineRows(
+    outcomes: readonly IngestOutcome[],
+    place: (i: number) => { orgId: number; sourceId: number },
+  ): QuarantineRow[] {
     const rows: QuarantineRow[] = [];
     outcomes.forEach((outcome, i) => {
       const received = this.items[i];
@@ -170,16 +182,18 @@ class LedgerSums {
   }
 
   entries(): BatchLedgerEntry[] {
-    return [...this.#sums.values()].flat().map(({ orgId, sourceId, hour, counts, received, accepted }) => ({
-      orgId,
-      sourceId,
-      partition: 0,
-      hourSeconds: hour * HOUR_SECONDS,
-      received: counts.accepted + counts.duplicate + counts.conflict + counts.rejected,
-      ...counts,
-      receivedDigest: digestOf(received),
-      acceptedDigest: digestOf(accepted),
-    }));
+    return [...this.#sums.values()]
+      .flat()
+      .map(({ orgId, sourceId, hour, counts, received, accepted }) => ({
+        orgId,
+        sourceId,
+        partition: 0,
+        hourSeconds: hour * HOUR_SECONDS,
+        received: counts.accepted + counts.duplicate + counts.conflict + counts.rejected,
+        ...counts,
+        receivedDigest: digestOf(received),
+        acceptedDigest: digestOf(accepted),
+      }));
   }
 }
 
@@ -193,7 +207,11 @@ const CONFLICT: IngestOutcome = {
   detail: "This event_id was counted before with other content; the first one stands.",
 };
 
-const brief = ({ code, pointer, detail }: Rejection): { code: RejectionCode; pointer: string; detail: string } => ({
+const brief = ({
+  code,
+  pointer,
+  detail,
+}: Rejection): { code: RejectionCode; pointer: string; detail: string } => ({
   code,
   pointer,
   detail,
@@ -206,5 +224,10 @@ const hashText = ({ contentHash: [high, low] }: UsageEvent): string =>
 /** The four words of a uuid's text form. */
 function parseKey(uuid: string): [number, number, number, number] {
   const hex = uuid.replaceAll("-", "");
-  return [0, 8, 16, 24].map((at) => Number.parseInt(hex.slice(at, at + 8), 16)) as [number, number, number, number];
+  return [0, 8, 16, 24].map((at) => Number.parseInt(hex.slice(at, at + 8), 16)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
 }

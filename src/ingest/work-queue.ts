@@ -33,7 +33,10 @@ export class WorkQueue {
   /** Whether work of this size may come in. An empty queue takes any. */
   hasRoomFor(events: number, bytes: number): boolean {
     if (this.#events === 0) return true;
-    return this.#events + events <= this.#limits.eventsMax && this.#bytes + bytes <= this.#limits.bytesMax;
+    return (
+      this.#events + events <= this.#limits.eventsMax &&
+      this.#bytes + bytes <= this.#limits.bytesMax
+    );
   }
 
   push(work: Work): void {

@@ -28,7 +28,8 @@ test("a key that was added is never denied, and few others are admitted", () => 
 test("keys that share their time prefix (UUIDv7) are told apart as well", () => {
   const filter = new BloomFilter(50_000);
   const next = words(7);
-  for (let i = 0; i < 50_000; i++) filter.add(0x019a0000 + (i >>> 8), 0x70000000 | (i & 0xfff), next(), next());
+  for (let i = 0; i < 50_000; i++)
+    filter.add(0x019a0000 + (i >>> 8), 0x70000000 | (i & 0xfff), next(), next());
   let admitted = 0;
   for (let i = 0; i < 50_000; i++) {
     if (filter.has(0x019a0000 + (i >>> 8), 0x70000000 | (i & 0xfff), next(), next())) admitted++;

@@ -28,7 +28,6 @@ export async function getFreshness(
   const org = await getOrg(database, question.orgId);
   const since = new Date(clock.now() - SOURCE_DAYS * 86_400_000);
   return await database.withOrg(org.id, async (tx) => {
-    await tx.exec("set transaction isolation level repeatable read");
     const progress = await listConsumerProgress(tx.sql);
     const models = await listModelFreshness(tx.sql, org.id, ROWS_MAX);
     const sources = await listSourceFreshnessOfOrg(tx.sql, {
@@ -49,7 +48,6 @@ export async function getFreshness(
 /** How current the numbers of all orgs are: per source and per org, the longest silent org first. */
 export async function getSystemFreshness(database: Database): Promise<SystemFreshnessAnswer> {
   return await database.withSystem(async (tx) => {
-    await tx.exec("set transaction isolation level repeatable read");
     const progress = await listConsumerProgress(tx.sql);
     const sources = await listSourceFreshness(tx.sql, ROWS_MAX);
     const orgs = await listOrgFreshness(tx.sql, ROWS_MAX);

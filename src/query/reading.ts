@@ -76,7 +76,6 @@ export async function withReading<T>(
   const nowMs = clock.now();
   const window = parseWindow({ ...ask, timeZone: ask.timeZone ?? org.timeZone }, nowMs);
   const read = async (tx: Tx): Promise<T> => {
-    await tx.exec("set transaction isolation level repeatable read");
     const consumers = await listConsumerProgress(tx.sql);
     const progress = consumers.find((one) => one.consumer === consumerOf(ask.plan.dimension));
     const completeThroughMs = progress?.completeThrough?.getTime() ?? null;

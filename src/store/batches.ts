@@ -35,7 +35,10 @@ export const insertBatch = (sql: Sql, batch: BatchRow): Promise<never[]> => sql`
      ${batch.positionFrom}, ${batch.positionTo}, ${batch.durationMs}, ${batch.correlationId}, ${batch.ledger})`;
 
 /** Whether a batch committed under this epoch: settles a COMMIT whose answer was lost. Primary key; reads only. */
-export async function isBatchCommitted(sql: Sql, lane: { laneId: number; batchNo: number; epoch: number }): Promise<boolean> {
+export async function isBatchCommitted(
+  sql: Sql,
+  lane: { laneId: number; batchNo: number; epoch: number },
+): Promise<boolean> {
   const rows = await sql<{ found: number }>`
     select 1 as found
       from ingestion_batches

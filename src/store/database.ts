@@ -47,9 +47,9 @@ export type Database = AsyncDisposable & {
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /** Single statements as the owner, each its own transaction. */
   readonly sql: Sql;
-  /** A read-only transaction that sees one org's rows and no other, whatever its statements say. */
+  /** A read-only snapshot that shows one org's rows and no other, whatever its statements say. */
   withOrg<T>(orgId: number, work: (tx: Tx) => Promise<T>): Promise<T>;
-  /** A read-only transaction that sees all orgs: system answers only. */
+  /** A read-only snapshot of all orgs: system answers only. */
   withSystem<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /**
    * A session that lasts until disposed: leases, advisory locks, temporary tables. It plans each statement once,
@@ -66,13 +66,16 @@ export type Session = AsyncDisposable & {
 
 const INT8 = 20;
 const types: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number, format?: "text" | "binary") =>
-    oid === INT8 && format !== "binary" ? parseSafeInt8 : pg.types.getTypeParser(oid, format)) as never,
+  getTypeParser: ((oid: number, format?: "text" | "binary"): unknown =>
+    oid === INT8 && format !== "binary"
+      ? parseSafeInt8
+      : pg.types.getTypeParser(oid, format)) as never,
 };
 
 function parseSafeInt8(text: string): number {
   const value = Number(text);
-  if (!Number.isSafeInteger(value)) throw new RangeError(`int8 ${text} does not fit a number; select it ::text`);
+  if (!Number.isSafeInteger(value))
+    throw new RangeError(`int8 ${text} does not fit a number; select it ::text`);
   return value;
 }
 
@@ -109,7 +112,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     throw error;
   }
   const begin = (role: string, orgId: string) =>
-    `begin read only; set local role ${role}; set local app.org_id = '${orgId}'; ` +
+    `begin isolation level repeatable read read only; set local role ${role}; set local app.org_id = '${orgId}'; ` +
     `set local statement_timeout = ${options.apiStatementMsMax}`;
   return {
     sql: sqlOf((config) => owner.query(config)),
@@ -126,9 +129,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       const client = await owner.connect();
       // A lost connection shows at the next statement; unheard, the event would end the process.
       client.on("error", options.onIdleError);
-      await client.query(
-        "set plan_cache_mode = force_generic_plan; set enable_seqscan = off",
-      );
+      await client.query("set plan_cache_mode = force_generic_plan; set enable_seqscan = off");
       return {
         sql: sqlOf((config) => client.query(config)),
         transaction: (work) => inTransaction(client, "begin", work),
@@ -202,8 +203,8 @@ function sqlOf(query: (config: pg.QueryConfig) => Promise<pg.QueryResult>): Sql 
       text += value instanceof Identifier ? value.name : `$${bound.push(value)}`;
       text += strings[i + 1] ?? "";
     });
-    const result = await query({ name: statementName(text), text, values: bound });
-    return result.rows;
+    const { rows } = await query({ name: statementName(text), text, values: bound });
+    return rows as unknown[];
   }) as Sql;
 }
 

@@ -4,7 +4,10 @@ import type { Sql } from "./database.ts";
  * Ids of orgs by their external ids, made on first sight. Two statements in one: the existing ones are read, the
  * missing ones inserted; one made by another process meanwhile is found by asking again. Durable when it returns.
  */
-export const upsertOrgs = (sql: Sql, externalIds: readonly string[]): Promise<{ id: number; externalId: string }[]> => sql<{
+export const upsertOrgs = (
+  sql: Sql,
+  externalIds: readonly string[],
+): Promise<{ id: number; externalId: string }[]> => sql<{
   id: number;
   externalId: string;
 }>`
@@ -33,7 +36,10 @@ export const listMembers = (sql: Sql, orgIds: readonly number[]): Promise<Member
    where org_id = any(${orgIds}::int4[])`;
 
 /** As `upsertOrgs`, for texts of orgs. Insert order is fixed, so that two processes cannot deadlock. */
-export const upsertMembers = (sql: Sql, members: readonly Omit<Member, "id">[]): Promise<Member[]> => sql<Member>`
+export const upsertMembers = (
+  sql: Sql,
+  members: readonly Omit<Member, "id">[],
+): Promise<Member[]> => sql<Member>`
   with wanted as (
     select distinct org_id, kind, value
       from unnest(
@@ -55,7 +61,10 @@ export const upsertMembers = (sql: Sql, members: readonly Omit<Member, "id">[]):
   select d.id, d.org_id, d.kind, d.value from dictionary d join wanted w using (org_id, kind, value)`;
 
 /** As `upsertOrgs`, for sources. */
-export const upsertSources = (sql: Sql, names: readonly string[]): Promise<{ id: number; name: string }[]> => sql<{
+export const upsertSources = (
+  sql: Sql,
+  names: readonly string[],
+): Promise<{ id: number; name: string }[]> => sql<{
   id: number;
   name: string;
 }>`
@@ -72,7 +81,10 @@ export const upsertSources = (sql: Sql, names: readonly string[]): Promise<{ id:
   select s.id, s.name from source s join wanted w using (name)`;
 
 /** Ids of the orgs that exist among these external ids. Reads only. */
-export const listOrgs = (sql: Sql, externalIds: readonly string[]): Promise<{ id: number; externalId: string }[]> => sql<{
+export const listOrgs = (
+  sql: Sql,
+  externalIds: readonly string[],
+): Promise<{ id: number; externalId: string }[]> => sql<{
   id: number;
   externalId: string;
 }>`

@@ -2,7 +2,14 @@
 export const sqlStateOf = (error: unknown): string =>
   error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "";
 
-const SOCKET_CODES = new Set(["ECONNRESET", "ECONNREFUSED", "EPIPE", "ETIMEDOUT", "ENOENT", "ENOTFOUND"]);
+const SOCKET_CODES = new Set([
+  "ECONNRESET",
+  "ECONNREFUSED",
+  "EPIPE",
+  "ETIMEDOUT",
+  "ENOENT",
+  "ENOTFOUND",
+]);
 
 /** Whether an error means that this connection is of no more use (and that its last outcome may be unknown). */
 export function isConnectionLost(error: unknown): boolean {

@@ -2,18 +2,29 @@ import { type Database, type Sql, table, type Tx } from "./database.ts";
 import { CopyBuffer, type FoundKey } from "./events.ts";
 
 /** One table of the key ledger. Exactly one is open; the others only answer questions until they are dropped. */
-export type KeyPartition = { no: number; openedAtMs: number; closedAtMs: number | null; keys: number | null };
+export type KeyPartition = {
+  no: number;
+  openedAtMs: number;
+  closedAtMs: number | null;
+  keys: number | null;
+};
 
 const keyTable = (no: number) => table(`event_key_${no}`);
 
 /** Every batch holds this lock shared while it writes keys; rotation takes it alone, so no batch straddles one. */
 const KEY_LOCK = "hashtext('tallystick key rotation')";
-export const lockKeysShared = (tx: Tx): Promise<unknown> => tx.exec(`select pg_advisory_xact_lock_shared(${KEY_LOCK})`);
-const lockKeysAlone = (tx: Tx): Promise<unknown> => tx.exec(`select pg_advisory_xact_lock(${KEY_LOCK})`);
+export const lockKeysShared = (tx: Tx): Promise<unknown> =>
+  tx.exec(`select pg_advisory_xact_lock_shared(${KEY_LOCK})`);
+const lockKeysAlone = (tx: Tx): Promise<unknown> =>
+  tx.exec(`select pg_advisory_xact_lock(${KEY_LOCK})`);
 
 /** Rows for `copyKeys`. */
 export class KeyRows extends CopyBuffer {
-  add(key: readonly [number, number, number, number], contentHash: readonly [number, number], orgId: number): void {
+  add(
+    key: readonly [number, number, number, number],
+    contentHash: readonly [number, number],
+    orgId: number,
+  ): void {
     this.reserve(42);
     const { view, at } = this;
     view.setInt16(at, 3);
@@ -34,10 +45,15 @@ export class KeyRows extends CopyBuffer {
 
 /** Claims the keys of new events and returns how many. 23505 when another transaction claimed one first: roll back and look again. */
 export const copyKeys = (tx: Tx, partition: number, rows: KeyRows): Promise<number> =>
-  tx.copyIn(`copy event_key_${partition} (key, content_hash, org_id) from stdin (format binary)`, rows.finish());
+  tx.copyIn(
+    `copy event_key_${partition} (key, content_hash, org_id) from stdin (format binary)`,
+    rows.finish(),
+  );
 
 /** Keys as PostgreSQL's binary uuid[], for `= any($1)`: the driver sends a Buffer as it is. */
-export function encodeUuidArray(keys: readonly (readonly [number, number, number, number])[]): Buffer {
+export function encodeUuidArray(
+  keys: readonly (readonly [number, number, number, number])[],
+): Buffer {
   const bytes = Buffer.allocUnsafe(20 + keys.length * 20);
   bytes.writeInt32BE(1, 0);
   bytes.writeInt32BE(0, 4);
@@ -57,7 +73,11 @@ export function encodeUuidArray(keys: readonly (readonly [number, number, number
 }
 
 /** Which of these keys (see `encodeUuidArray`; sorted, so that the index is walked once) a partition holds, for any org. */
-export const listKnownKeys = (sql: Sql, partition: number, keys: Buffer): Promise<FoundKey[]> => sql<FoundKey>`
+export const listKnownKeys = (
+  sql: Sql,
+  partition: number,
+  keys: Buffer,
+): Promise<FoundKey[]> => sql<FoundKey>`
   select key, org_id as "orgId", content_hash::text as "contentHash"
     from ${keyTable(partition)}
    where key = any(${keys}::uuid[])`;
@@ -94,7 +114,9 @@ export const readKeys = (tx: Tx, partition: number): AsyncIterable<Buffer> =>
 export async function openFirstKeyPartition(database: Database): Promise<void> {
   await database.transaction(async (tx) => {
     await lockKeysAlone(tx);
-    const [open] = await tx.sql<{ no: number }>`select no from event_key_partition where closed_at is null`;
+    const [open] = await tx.sql<{
+      no: number;
+    }>`select no from event_key_partition where closed_at is null`;
     if (!open) await createKeyPartition(tx);
   });
 }
@@ -136,7 +158,10 @@ async function createKeyPartition(tx: Tx): Promise<void> {
  * Drops partitions that closed before the window (hours) began, and moves the floor below which identity is looked up
  * in raw. Returns their numbers. Waits for batches in flight.
  */
-export async function dropExpiredKeyPartitions(database: Database, windowHours: number): Promise<number[]> {
+export async function dropExpiredKeyPartitions(
+  database: Database,
+  windowHours: number,
+): Promise<number[]> {
   const expired = await database.sql<{ no: number }>`
     select no from event_key_partition
      where closed_at < clock_timestamp() - make_interval(hours => ${windowHours})`;

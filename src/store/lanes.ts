@@ -55,7 +55,11 @@ export type LaneAdvance = { openKeyPartition: number; oldestKeyPartition: number
  * The fence: moves the lane to the next batch, or finds it lost (undefined: another process holds it, or this batch
  * is in already). Also reads which key partitions there are, under the lock the transaction holds. Locks the lane's row.
  */
-export const advanceLane = async (sql: Sql, lane: Lane, leaseSeconds: number): Promise<LaneAdvance | undefined> => {
+export const advanceLane = async (
+  sql: Sql,
+  lane: Lane,
+  leaseSeconds: number,
+): Promise<LaneAdvance | undefined> => {
   const [row] = await sql<LaneAdvance>`
     update lane
        set batch_no = batch_no + 1,
@@ -70,7 +74,8 @@ export const advanceLane = async (sql: Sql, lane: Lane, leaseSeconds: number): P
 
 /** Where the lane stands now, to settle a COMMIT whose answer was lost. Primary key; reads only. */
 export const findLane = async (sql: Sql, laneId: number): Promise<Lane | undefined> => {
-  const [lane] = await sql<Lane>`select id as "laneId", epoch, batch_no as "batchNo" from lane where id = ${laneId}`;
+  const [lane] =
+    await sql<Lane>`select id as "laneId", epoch, batch_no as "batchNo" from lane where id = ${laneId}`;
   return lane;
 };
 

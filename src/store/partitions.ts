@@ -20,7 +20,13 @@ export const listRawPartitionDays = async (database: Database): Promise<number[]
      order by c.relname`;
   return rows.map(({ name }) => {
     const digits = name.slice("usage_event_".length);
-    return Date.UTC(Number(digits.slice(0, 4)), Number(digits.slice(4, 6)) - 1, Number(digits.slice(6, 8))) / DAY_MS;
+    return (
+      Date.UTC(
+        Number(digits.slice(0, 4)),
+        Number(digits.slice(4, 6)) - 1,
+        Number(digits.slice(6, 8)),
+      ) / DAY_MS
+    );
   });
 };
 

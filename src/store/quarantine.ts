@@ -18,7 +18,11 @@ export type QuarantineRow = {
  * Keeps the rejected and conflicting items of a batch, in one statement. Ids are bound as JSON-free arrays;
  * event ids that are no valid PostgreSQL text were nulled before.
  */
-export const insertQuarantine = (sql: Sql, batchId: number, rows: readonly QuarantineRow[]): Promise<never[]> => sql`
+export const insertQuarantine = (
+  sql: Sql,
+  batchId: number,
+  rows: readonly QuarantineRow[],
+): Promise<never[]> => sql`
   insert into quarantine
     (org_id, source_id, batch_id, received_at, code, pointer, detail, event_id, occurred_at, bytes, truncated)
   select org_id, source_id, ${batchId}, to_timestamp(received_ms / 1000), code, pointer, detail, event_id,

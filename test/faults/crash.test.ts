@@ -34,7 +34,7 @@ faultTest(
     const random = seededNumbers(seed);
     const traffic = new Traffic(seed, Date.now());
     let service: SpawnedService | undefined;
-    const load = startLoad(traffic, () => service, { pauseMs: 20 });
+    await using load = startLoad(traffic, () => service, { pauseMs: 20 });
 
     const crashAt = async (name: Crashpoint, pass: number) => {
       // The killed ones hold leases; their time runs out in a moment here.
@@ -77,7 +77,7 @@ faultTest(
     const random = seededNumbers(seed);
     const traffic = new Traffic(seed, Date.now());
     let service: SpawnedService | undefined;
-    const load = startLoad(traffic, () => service, { pauseMs: 20 });
+    await using load = startLoad(traffic, () => service, { pauseMs: 20 });
 
     for (let kill = 0; kill < KILLS; kill++) {
       await using victim = await spawnService(options);

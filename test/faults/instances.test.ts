@@ -44,13 +44,11 @@ faultTest(
     await using db = await testDatabase();
     await using scope = new AsyncDisposableStack();
     let services = await Promise.all(
-      [1, 2, 3].map(async () =>
-        scope.use(await spawnService({ databaseUrl: db.url, env: QUICK })),
-      ),
+      [1, 2, 3].map(async () => scope.use(await spawnService({ databaseUrl: db.url, env: QUICK }))),
     );
     const random = seededNumbers(seed);
     const traffic = new Traffic(seed, Date.now());
-    const load = startLoad(traffic, () => services[Math.floor(random() * services.length)], {
+    await using load = startLoad(traffic, () => services[Math.floor(random() * services.length)], {
       pauseMs: 50,
     });
     await waitFor(async () => {

@@ -14,8 +14,8 @@ export type LoadOptions = {
   patienceMs?: number;
 };
 
-/** Producers at work. */
-export type Load = {
+/** Producers at work. Disposing ends them at once, answered or not. */
+export type Load = AsyncDisposable & {
   /** Answered so far, duplicates and refused ones included. */
   readonly answeredEvents: number;
   /** Attempts without an answer, or with 503. */
@@ -37,10 +37,12 @@ export function startLoad(traffic: Traffic, target: Target, options: LoadOptions
   const refusals: { status: number; code: string; retryAfter: string | null }[] = [];
   const seen = { answeredEvents: 0, unanswered: 0, waitedMsMax: 0 };
   let isOn = true;
+  let isAbandoned = false;
 
   const deliver = async (request: TrafficRequest): Promise<void> => {
     const startedMs = performance.now();
     for (let attempt = 0; performance.now() - startedMs < patienceMs; attempt++) {
+      if (isAbandoned) return;
       const answer = await attemptOnce(request, attempt === 0);
       if (answer === "answered") {
         seen.answeredEvents += request.items.length;
@@ -94,6 +96,11 @@ export function startLoad(traffic: Traffic, target: Target, options: LoadOptions
     stop: async () => {
       isOn = false;
       await running;
+    },
+    [Symbol.asyncDispose]: async () => {
+      isOn = false;
+      isAbandoned = true;
+      await running.catch(() => undefined);
     },
   };
 }

@@ -30,10 +30,19 @@ function damages({ counted, refused }: Traffic): [Check, string][] {
     [isRaw, `delete from usage_event where ${ONE}`],
     [isRaw, `insert into usage_event select * from usage_event where ${ONE}`],
     [isRaw, `update usage_event set output_tokens = output_tokens + 1 where ${ONE}`],
-    [isRaw, `update usage_event set actor_id = 0 where actor_id = (select max(actor_id) from usage_event)`],
+    [
+      isRaw,
+      `update usage_event set actor_id = 0 where actor_id = (select max(actor_id) from usage_event)`,
+    ],
     [isQuarantine, "delete from quarantine where id = (select min(id) from quarantine)"],
-    [isQuarantine, "update quarantine set bytes = bytes || '.' where id = (select min(id) from quarantine)"],
-    [isQuarantine, "update quarantine set code = 'too_deep' where id = (select max(id) from quarantine)"],
+    [
+      isQuarantine,
+      "update quarantine set bytes = bytes || '.' where id = (select min(id) from quarantine)",
+    ],
+    [
+      isQuarantine,
+      "update quarantine set code = 'too_deep' where id = (select max(id) from quarantine)",
+    ],
     [
       assertBatchesAddUp,
       "update ledger set received = received + 1, duplicate = duplicate + 1 where ctid = (select min(ctid) from ledger)",
@@ -56,7 +65,11 @@ class Undo extends Error {}
 async function assertSees(database: Database, damage: string, check: Check): Promise<void> {
   const undone = database.transaction(async (tx) => {
     await tx.exec(damage);
-    const inside = { ...database, sql: tx.sql, transaction: (work: (own: Tx) => unknown) => work(tx) };
+    const inside = {
+      ...database,
+      sql: tx.sql,
+      transaction: (work: (own: Tx) => unknown) => work(tx),
+    };
     await assert.rejects(check(inside as Database), assert.AssertionError, `unseen: ${damage}`);
     throw new Undo();
   });
@@ -72,7 +85,7 @@ faultTest(
       env: { PEOPLE_FOLD_INTERVAL_MS: "200", FOLD_INTERVAL_MS: "200" },
     });
     const traffic = new Traffic(seed, Date.now());
-    const load = startLoad(traffic, () => service);
+    await using load = startLoad(traffic, () => service);
     await waitFor(() => load.answeredEvents > 3000);
     await load.stop();
     assert.ok(traffic.refused.size > 10 && traffic.counted.size > 2000);

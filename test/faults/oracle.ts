@@ -233,7 +233,11 @@ export async function assertAnswersAreSums(database: Database, face: ServiceFace
     tally.nano += BigInt(sums["nano"] ?? 0);
   }
   const from = orgs.map((org) => org.from ?? "").toSorted()[0] ?? "";
-  const to = orgs.map((org) => org.to ?? "").toSorted().at(-1) ?? "";
+  const to =
+    orgs
+      .map((org) => org.to ?? "")
+      .toSorted()
+      .at(-1) ?? "";
   const query = new URLSearchParams({ start: from, end: to });
   const system = (await face.get(`/analytics/v1/system/usage?${query}&granularity=day`)) as {
     totals: Totals;

@@ -42,7 +42,7 @@ faultTest(
     await using service = await spawnService({ databaseUrl: server.url, env: QUICK });
     const random = seededNumbers(seed);
     const traffic = new Traffic(seed, Date.now());
-    const load = startLoad(traffic, () => service, { pauseMs: 20 });
+    await using load = startLoad(traffic, () => service, { pauseMs: 20 });
     for (let i = 0; i < scaled({ short: 2, long: 15 }); i++) {
       await waitForAnswers(load);
       await server.stop();
@@ -63,7 +63,7 @@ faultTest(
     await using service = await spawnService({ databaseUrl: server.url, env: QUICK });
     const random = seededNumbers(seed);
     const traffic = new Traffic(seed, Date.now());
-    const load = startLoad(traffic, () => service, { pauseMs: 20 });
+    await using load = startLoad(traffic, () => service, { pauseMs: 20 });
     for (let i = 0; i < scaled({ short: 1, long: 15 }); i++) {
       await waitForAnswers(load);
       await killBackend(server, random());
@@ -102,7 +102,7 @@ faultTest(
     await using service = await spawnService({ databaseUrl: proxy.through(db.url), env: QUICK });
     const random = seededNumbers(seed);
     const traffic = new Traffic(seed, Date.now());
-    const load = startLoad(traffic, () => service, { pauseMs: 20 });
+    await using load = startLoad(traffic, () => service, { pauseMs: 20 });
     const cuts = scaled({ short: 25, long: 400 });
     while (proxy.commitsCut < cuts) {
       const before = proxy.commitsCut;
@@ -132,7 +132,7 @@ faultTest(
     const env = { ...QUICK, INGEST_PENDING_EVENTS_MAX: String(pendingMax) };
     await using service = await spawnService({ databaseUrl: db.url, env });
     const traffic = new Traffic(seed, Date.now());
-    const load = startLoad(traffic, () => service, { senders: 40, eventsPerRequestMax: 300 });
+    await using load = startLoad(traffic, () => service, { senders: 40, eventsPerRequestMax: 300 });
     await waitForAnswers(load);
     const memory = await metric(service, "process_resident_memory_bytes");
     await db.database.transaction((tx) =>

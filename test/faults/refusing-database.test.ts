@@ -24,7 +24,7 @@ faultTest(
     await using db = await testDatabase();
     await using service = await spawnService({ databaseUrl: db.url, env: QUICK });
     const traffic = new Traffic(seed, Date.now());
-    const load = startLoad(traffic, () => service);
+    await using load = startLoad(traffic, () => service);
     await waitFor(() => load.answeredEvents > 300);
     await db.database.transaction((tx) =>
       tx.exec(`
@@ -37,6 +37,7 @@ faultTest(
     await waitFor(() => load.refusals.length > 0, { msMax: 20_000 });
     for (const { status, code } of load.refusals)
       assert.deepEqual([status, code], [503, "database_unavailable"]);
+    assert.match(await (await service.request("/ready")).text(), /the database's disk is full/);
     const [after] = await db.database.sql<{ stored: number; refused: number }>`
       select (select count(*) from usage_event) as stored,
              (select count(*) from quarantine where code = 'internal_error') as refused`;
@@ -77,7 +78,7 @@ async function whenItsDiskIsFull(seed: number, folder: string): Promise<void> {
   const url = await findEmbeddedUrl(dataDir);
   assert.ok(url);
   const traffic = new Traffic(seed, Date.now());
-  const load = startLoad(traffic, () => service, { patienceMs: 240_000 });
+  await using load = startLoad(traffic, () => service, { patienceMs: 240_000 });
   await waitFor(() => load.answeredEvents > 1000);
   for (let i = 0; i < scaled({ short: 1, long: 5 }); i++) {
     const filler = await fillDisk(folder, 2 * 1024 * 1024);

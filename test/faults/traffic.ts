@@ -238,7 +238,9 @@ export class Traffic {
 
   #hex(words: number): string {
     return Array.from({ length: words }, () =>
-      this.#below(2 ** 32).toString(16).padStart(8, "0"),
+      this.#below(2 ** 32)
+        .toString(16)
+        .padStart(8, "0"),
     ).join("");
   }
 
@@ -251,7 +253,8 @@ export class Traffic {
 const EITHER: readonly Status[] = ["accepted", "duplicate"];
 const REPEATED: Item["right"] = { first: ["duplicate"], again: ["duplicate"] };
 
-const parse = (line: string): Record<string, unknown> => JSON.parse(line) as Record<string, unknown>;
+const parse = (line: string): Record<string, unknown> =>
+  JSON.parse(line) as Record<string, unknown>;
 
 /** What makes two events the same one. */
 export const keyOf = ({ orgId, eventId }: { orgId: string; eventId: string }): string =>
