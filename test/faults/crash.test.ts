@@ -81,8 +81,9 @@ faultTest(
 
     for (let kill = 0; kill < KILLS; kill++) {
       await using victim = await spawnService(options);
-      if (kill > 0) assert.match(victim.stderr(), /Adopting the PostgreSQL/);
+      if (kill > 0) await waitFor(() => /Adopting the PostgreSQL/.test(victim.stderr())).catch(async (e) => { console.log("KILL", kill, victim.stderr()); const fs = await import("node:fs"); fs.cpSync(dataDir, "/tmp/i-f2-data", {recursive: true}); throw e; });
       service = victim;
+      // The moment is the fault.
       await delay(random() * 1500);
       victim.kill("SIGKILL");
       await victim.exited;

@@ -54,7 +54,7 @@ async function countRaw(
   return row;
 }
 
-test("SIGTERM under load: readiness fails first, every accepted request is answered, every answer is durable, exit 0 in time", async () => {
+test("F3: SIGTERM under load: readiness fails first, every accepted request is answered, every answer is durable, exit 0 in time", async () => {
   await using db = await testDatabase();
   await using service = await spawnService({ databaseUrl: db.url });
   const load = underLoad(service, 6);
@@ -79,7 +79,7 @@ test("SIGTERM under load: readiness fails first, every accepted request is answe
   assert.equal((await countRaw(db, load.answered)).missing, 0);
 });
 
-test("kill -9 in mid drain loses nothing that was answered", async () => {
+test("F3: kill -9 in mid drain loses nothing that was answered", async () => {
   await using db = await testDatabase();
   await using folder = await temporaryFolder();
   const options = { databaseUrl: db.url, dataDir: join(folder.path, "data") };
@@ -105,7 +105,7 @@ async function pidFile(dataDir: string): Promise<string> {
   return join(home, "postgres", "postmaster.pid");
 }
 
-test("Ctrl-C at the terminal, twice, leaves no database server behind and no damage in it", async () => {
+test("F4: Ctrl-C at the terminal, twice, leaves no database server behind and no damage in it", async () => {
   await using folder = await temporaryFolder();
   const dataDir = join(folder.path, "data");
   const options = { databaseUrl: "embedded", dataDir, detached: true };
@@ -131,7 +131,7 @@ test("Ctrl-C at the terminal, twice, leaves no database server behind and no dam
   assert.equal(existsSync(file), false);
 });
 
-test("after kill -9 the next start adopts the orphaned database server and serves what was answered", async () => {
+test("F1: after kill -9 the next start adopts the orphaned database server and serves what was answered", async () => {
   await using folder = await temporaryFolder();
   const dataDir = join(folder.path, "data");
   const options = { databaseUrl: "embedded", dataDir };
@@ -142,14 +142,14 @@ test("after kill -9 the next start adopts the orphaned database server and serve
   await service.exited;
 
   await using next = await spawnService(options);
-  assert.match(next.stderr(), /Adopting the PostgreSQL/);
+  await waitFor(() => /Adopting the PostgreSQL/.test(next.stderr()));
   assert.equal((await next.send(events)).counts.duplicate, 200);
   next.kill("SIGTERM");
   assert.deepEqual(await next.exited, { code: 0, signal: null });
   assert.equal(existsSync(await pidFile(dataDir)), false);
 });
 
-test("instances that start at once on an empty database all come up, and each event is counted once", async () => {
+test("F37: instances that start at once on an empty database all come up, and each event is counted once", async () => {
   await using db = await testDatabase({ migrated: false });
   await using scope = new AsyncDisposableStack();
   const services = await Promise.all(
@@ -168,7 +168,7 @@ test("instances that start at once on an empty database all come up, and each ev
   assert.equal((await countRaw(db, [])).stored, 100);
 });
 
-test("a start killed while it migrates is simply started again", async () => {
+test("F37: a start killed while it migrates is simply started again", async () => {
   await using db = await testDatabase({ migrated: false });
   await assert.rejects(
     spawnService({ databaseUrl: db.url, env: { TALLYSTICK_CRASHPOINT: "migrate_after_step:1" } }),
@@ -178,14 +178,14 @@ test("a start killed while it migrates is simply started again", async () => {
   assert.equal((await service.send([anEvent()])).counts.accepted, 1);
 });
 
-test("a program older than the schema by more than one version refuses to start and says what to do", async () => {
+test("F37: a program older than the schema by more than one version refuses to start and says what to do", async () => {
   await using db = await testDatabase();
   const client = new pg.Client(db.url);
   await client.connect();
   await client.query("insert into schema_migration (name, run_on) values ('9001_x', now())");
   {
     await using service = await spawnService({ databaseUrl: db.url });
-    assert.match(service.stderr(), /Schema is newer than this program/);
+    await waitFor(() => /Schema is newer than this program/.test(service.stderr()));
     assert.equal((await service.send([anEvent()])).counts.accepted, 1);
   }
   await client.query("insert into schema_migration (name, run_on) values ('9002_y', now())");
