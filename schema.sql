@@ -329,7 +329,7 @@ CREATE TABLE public.rollup_actor_15m (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -356,7 +356,7 @@ CREATE TABLE public.rollup_actor_day (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -383,7 +383,7 @@ CREATE TABLE public.rollup_actor_hour (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -410,7 +410,7 @@ CREATE TABLE public.rollup_client_15m (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -437,7 +437,7 @@ CREATE TABLE public.rollup_client_day (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -464,7 +464,7 @@ CREATE TABLE public.rollup_client_hour (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -512,7 +512,7 @@ CREATE TABLE public.rollup_model_15m (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -539,7 +539,7 @@ CREATE TABLE public.rollup_model_day (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -566,7 +566,7 @@ CREATE TABLE public.rollup_model_hour (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -593,7 +593,7 @@ CREATE TABLE public.rollup_org_15m (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -627,7 +627,7 @@ CREATE TABLE public.rollup_org_day (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
@@ -654,7 +654,7 @@ CREATE TABLE public.rollup_org_hour (
     output_tokens bigint NOT NULL,
     reasoning_tokens bigint NOT NULL,
     priced_tokens bigint NOT NULL,
-    cost_nano bigint NOT NULL,
+    cost_nano numeric(38,0) NOT NULL,
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL

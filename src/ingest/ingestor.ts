@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { Failure, type IngestOutcome, type ParsedItem, type Rejection } from "#contract";
 import { type Clock, type Crash, type Logger, retry } from "#kernel";
-import { classifyError, type Database, type EventIds, findOutage } from "#store";
+import { classifyError, type Database, type EventIds, isPartitionMissing } from "#store";
 import { daysOf, type CommitRequest } from "./commit-batch.ts";
 import { KeyLedger, type KeyLedgerSettings } from "./key-ledger.ts";
 import { LaneWorker } from "./lane-worker.ts";
@@ -224,6 +224,10 @@ class GroupCommit implements Ingestor {
     try {
       return await this.#commitOnce(worker, items, how);
     } catch (error) {
+      if (isPartitionMissing(error)) {
+        await this.#partitions.refresh();
+        return await this.#commitItems(worker, items, how);
+      }
       if (classifyError(error) === "retry" || how.poison) throw error;
       if (items.length > 1) {
         const half = Math.ceil(items.length / 2);

@@ -329,3 +329,21 @@ test("freshness holds the newest event and commit of each org, model and source,
      where b.batch_no = 2`;
   assert.deepEqual(rows, [{ occurred: true, ingested: true, source: true }]);
 });
+
+test("costs add up exactly beyond 64 bits, in one fold and over several", async () => {
+  await using db = await testDatabase();
+  const { database } = db;
+  const lane = await openLane(database);
+  await using worker = openWorker(database);
+  const dearest = Array.from({ length: 1500 }, () =>
+    testEvent({ costNano: 9_007_199_000_000_000 }),
+  );
+  await commitTestBatch(database, lane, dearest);
+  await foldAll(worker);
+  await commitTestBatch(database, lane, [...dearest, testEvent({ costNano: -1 })]);
+  await foldAll(worker);
+  await assertRollupsEqualRaw(database, "usage");
+  const [row] = await database.sql<{ cost: string }>`
+    select cost_nano::text as cost from rollup_org_day where org_id = 0`;
+  assert.equal(row?.cost, (9_007_199_000_000_000n * 3000n - 1n).toString());
+});

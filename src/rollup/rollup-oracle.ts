@@ -43,7 +43,7 @@ function expected(dimension: Dimension, grain: Grain, measures: string): string 
 const SUMS = `sum(e.requests)::int8, coalesce(sum(e.requests) filter (where e.cost_nano is not null), 0)::int8,
   sum(e.input_tokens)::int8, sum(e.cache_read_tokens)::int8, sum(e.cache_write_5m_tokens)::int8,
   sum(e.cache_write_1h_tokens)::int8, sum(e.output_tokens)::int8, sum(e.reasoning_tokens)::int8,
-  coalesce(sum(${TOKENS}) filter (where e.cost_nano is not null), 0)::int8, coalesce(sum(e.cost_nano), 0)::int8,
+  coalesce(sum(${TOKENS}) filter (where e.cost_nano is not null), 0)::int8, coalesce(sum(e.cost_nano), 0),
   count(e.latency_ms)::int8, coalesce(sum(e.latency_ms), 0)::int8`;
 
 /** Fails unless every rollup of a consumer equals a re-aggregation of raw by SQL, to the last unit and latency bin. */

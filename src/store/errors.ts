@@ -49,3 +49,9 @@ export function findOutage(error: unknown): string | undefined {
   if (state.startsWith("53")) return "the database is short of resources";
   return state.startsWith("58") ? "the database cannot read or write its files" : undefined;
 }
+
+/** No partition takes the row: the raw partition of its day was dropped since it was last seen. */
+export const isPartitionMissing = (error: unknown): boolean =>
+  sqlStateOf(error) === "23514" &&
+  error instanceof Error &&
+  /no partition of relation/.test(error.message);

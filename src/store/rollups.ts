@@ -9,7 +9,10 @@ import {
 import { type Sql, table, type Tx } from "./database.ts";
 import { CopyBuffer } from "./events.ts";
 
-/** The columns of every rollup table after its key, in the order `RollupRows.add` takes them. Cost is the tenth. */
+/**
+ * The columns of every rollup table after its key, in the order `RollupRows.add` takes them. Cost, the tenth, is
+ * numeric: costs are the one measure that honest events can push past 64 bits.
+ */
 export const ROLLUP_MEASURES = [
   "requests",
   "priced_requests",
@@ -36,11 +39,13 @@ export type RollupKey = {
 
 const KEY_COLUMNS = "org_id, member_id, bucket, outcome, currency";
 const COLUMNS = `${KEY_COLUMNS}, ${ROLLUP_MEASURES.join(", ")}, latency_sketch`;
-const COLUMN_COUNT = 5 + ROLLUP_MEASURES.length + 1;
-const ROW_BYTES = 2 + 8 + 8 + 12 + 6 + 6 + ROLLUP_MEASURES.length * 12 + 4;
+/** A delta carries its cost as the sums of the high and of the low 32-bit words, each exact. */
+const DELTA_COLUMNS = COLUMNS.replace("cost_nano", "cost_high, cost_low");
+const ADDED_COLUMNS = COLUMNS.replace("cost_nano", "cost_high * 4294967296.0 + cost_low");
+const COLUMN_COUNT = 5 + ROLLUP_MEASURES.length + 2;
+const ROW_BYTES = 2 + 8 + 8 + 12 + 6 + 6 + (ROLLUP_MEASURES.length + 1) * 12 + 4;
 const PG_EPOCH_SECONDS = 946_684_800;
 const COST = ROLLUP_MEASURES.indexOf("cost_nano");
-const WORD = 4_294_967_296;
 
 /** What a delta adds: the measures but cost, exact below 2^53, and cost as sums of high and low 32-bit words. */
 export type RollupDelta = { measures: Float64Array; at: number; costHigh: number; costLow: number };
@@ -49,7 +54,7 @@ export type RollupDelta = { measures: Float64Array; at: number; costHigh: number
 export class RollupRows extends CopyBuffer {
   /**
    * Adds one row. `delta.measures[delta.at …]` holds the measures in order, cost's place unused. The sketch is the
-   * row's whole new sketch, or empty when the delta has no latencies. Throws a RangeError when a cost is beyond int8.
+   * row's whole new sketch, or empty when the delta has no latencies.
    */
   add(key: RollupKey, delta: RollupDelta, sketch: Uint8Array): void {
     this.reserve(ROW_BYTES + sketch.length);
@@ -68,10 +73,10 @@ export class RollupRows extends CopyBuffer {
     view.setInt16(at + 40, key.currency);
     at += 42;
     for (let i = 0; i < ROLLUP_MEASURES.length; i++) {
-      view.setInt32(at, 8);
-      if (i === COST) this.#cost(at + 4, delta);
-      else this.int64(at + 4, delta.measures[delta.at + i] ?? 0);
-      at += 12;
+      if (i === COST) {
+        at = this.#measure(at, delta.costHigh);
+        at = this.#measure(at, delta.costLow);
+      } else at = this.#measure(at, delta.measures[delta.at + i] ?? 0);
     }
     view.setInt32(at, sketch.length);
     this.bytes.set(sketch, at + 4);
@@ -79,13 +84,10 @@ export class RollupRows extends CopyBuffer {
     this.rows++;
   }
 
-  #cost(at: number, delta: RollupDelta): void {
-    const carry = Math.floor(delta.costLow / WORD);
-    const high = delta.costHigh + carry;
-    if (high < -(2 ** 31) || high >= 2 ** 31)
-      throw new RangeError("the costs of one bucket do not fit 64 bits");
-    this.view.setInt32(at, high);
-    this.view.setUint32(at + 4, delta.costLow - carry * WORD);
+  #measure(at: number, value: number): number {
+    this.view.setInt32(at, 8);
+    this.int64(at + 4, value);
+    return at + 12;
   }
 }
 
@@ -97,10 +99,13 @@ const deltaTable = (dimension: Dimension, grain: Grain): string => `fold_${dimen
  */
 export async function prepareFoldSession(tx: Tx, consumer: Consumer): Promise<void> {
   const tables = CONSUMERS[consumer].flatMap((dimension) =>
-    GRAINS.map(
-      (grain) =>
-        `create temp table ${deltaTable(dimension, grain)} (like ${rollupTable(dimension, grain)}) on commit delete rows`,
-    ),
+    GRAINS.map((grain) => {
+      const name = deltaTable(dimension, grain);
+      return (
+        `create temp table ${name} (like ${rollupTable(dimension, grain)}) on commit delete rows; ` +
+        `alter table ${name} drop column cost_nano, add column cost_high int8 not null, add column cost_low int8 not null`
+      );
+    }),
   );
   await tx.exec(
     [
@@ -120,7 +125,7 @@ export const copyRollupDeltas = (
   rows: RollupRows,
 ): Promise<number> =>
   tx.copyIn(
-    `copy ${deltaTable(target.dimension, target.grain)} (${COLUMNS}) from stdin (format binary)`,
+    `copy ${deltaTable(target.dimension, target.grain)} (${DELTA_COLUMNS}) from stdin (format binary)`,
     rows.finish(),
   );
 
@@ -134,7 +139,7 @@ export const addRollupDeltas = (
 ): Promise<unknown> =>
   tx.exec(`
   insert into ${rollupTable(target.dimension, target.grain)} as r (${COLUMNS})
-  select ${COLUMNS}
+  select ${ADDED_COLUMNS}
     from ${deltaTable(target.dimension, target.grain)}
    order by org_id, bucket, member_id, outcome, currency
       on conflict (org_id, bucket, member_id, outcome, currency) do update

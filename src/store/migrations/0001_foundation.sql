@@ -219,7 +219,7 @@ create table rollup_org_15m (
   output_tokens int8 not null,
   reasoning_tokens int8 not null,
   priced_tokens int8 not null,
-  cost_nano int8 not null,
+  cost_nano numeric(38, 0) not null,
   latency_count int8 not null,
   latency_sum_ms int8 not null,
   latency_sketch bytea not null,
@@ -248,6 +248,20 @@ create table rollup_error_15m (
   primary key (org_id, bucket, model_id, outcome, error_code_id)
 );
 comment on table rollup_error_15m is 'Failed requests per error code; sparse, so one grain serves all.';
+
+-- The reconciler looks for ledger rows that changed since it last looked.
+create index ledger_updated on ledger (updated_at);
+
+-- What retention has taken away of a day while its coarser rows stay: whatever arrives for that day later is counted in
+-- the rows that are left, and no check expects the others.
+create table purged (
+  what text not null check (what in ('raw', '15m')),
+  org_id int4 not null,
+  day date not null,
+  purged_at timestamptz not null default clock_timestamp(),
+  primary key (what, day, org_id)
+);
+comment on table purged is 'UTC days whose raw events (org 0: all orgs) or 15-minute rollup rows (per org) retention has deleted.';
 
 -- The second wall. The API reads as tallystick_api, which sees one org, or as tallystick_system, which sees all;
 -- both are chosen per transaction. Forgetting to choose shows nothing: the API's connections start as tallystick_api
