@@ -257,9 +257,9 @@ test("too old and too early events are quarantined, and history is taken when it
 test("history for a day whose partition retention has just dropped is stored, not quarantined", async () => {
   await using db = await testDatabase();
   await using ingestor = await open(db.database);
-  const events = [1, 2, 3].map((n) => anEvent({ occurred_at: `2026-10-2${n}T10:00:00Z` }));
+  const events = [2, 3, 4].map((n) => anEvent({ occurred_at: `2026-10-2${n}T10:00:00Z` }));
   await send(ingestor, events);
-  await db.database.sql`drop table usage_event_20261022`;
+  await db.database.sql`drop table usage_event_20261023`;
   const again = events.map((event) => ({ ...event, event_id: `again ${event.event_id}` }));
   assert.deepEqual(statuses(await send(ingestor, again)), ["accepted", "accepted", "accepted"]);
   assert.equal(await rawCount(db.database), 5);

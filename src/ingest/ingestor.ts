@@ -2,7 +2,13 @@ import { hostname } from "node:os";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { Failure, type IngestOutcome, type ParsedItem, type Rejection } from "#contract";
 import { type Clock, type Crash, type Logger, retry } from "#kernel";
-import { classifyError, type Database, type EventIds, isPartitionMissing } from "#store";
+import {
+  classifyError,
+  type Database,
+  type EventIds,
+  findOutage,
+  isPartitionMissing,
+} from "#store";
 import { daysOf, type CommitRequest } from "./commit-batch.ts";
 import { KeyLedger, type KeyLedgerSettings } from "./key-ledger.ts";
 import { LaneWorker } from "./lane-worker.ts";
