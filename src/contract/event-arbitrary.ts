@@ -77,7 +77,7 @@ export const anyWireEvent: fc.Arbitrary<WireEvent> = fc
         text(128).filter((id) => Buffer.byteLength(id) <= 128),
       ),
       occurred_at: timestamp,
-      org_id: text(256),
+      org_id: text(256).filter((id) => id !== "*"),
       model_id: text(256),
       status: fc.constantFrom("success", "error", "cancelled"),
       actor_id: fc.option(text(256)),
