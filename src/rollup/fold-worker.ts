@@ -35,7 +35,7 @@ export type RollupSettings = {
 };
 
 export const ROLLUP_DEFAULTS: RollupSettings = {
-  foldIntervalMs: 1000,
+  foldIntervalMs: 1500,
   peopleFoldIntervalMs: 10_000,
   leaseMs: 10_000,
   foldEventsMax: 400_000,
