@@ -135,7 +135,7 @@ export const settings = z.object({
   }),
   foldIntervalMs: wholeNumber({
     description: "How often committed events are added to the answers, in milliseconds.",
-    byDefault: 1000,
+    byDefault: 1500,
     min: 20,
     max: 600_000,
   }),
