@@ -103,11 +103,14 @@ test("B7: no byte, one byte, the limit, one more, and a frame of 128 MB: refused
     const text = JSON.stringify([event()]);
     return `${text.slice(0, -1)}${" ".repeat(bytes - text.length)}]`;
   };
+  const before = await countRaw();
   assert.equal((await post(padded(BODY_MAX))).status, 200);
-  await assertRefused("limit + 1", post(padded(BODY_MAX + 1)), [413, "too_large"]);
+  // The service says so when it has seen the head; a sender that is still busy sending may find the connection reset.
+  const over = await post(padded(BODY_MAX + 1)).catch(() => undefined);
+  if (over !== undefined) assert.deepEqual([over.status, over.code], [413, "too_large"]);
+  assert.equal(await countRaw(), before + 1);
 
   const memory = await residentBytes();
-  // A sender that does not listen while it sends may find the connection reset instead of the answer.
   for (let i = 0; i < 4; i++) assert.match(await sendRaw(128 * MIB), /^HTTP\/1\.1 413 |^$/);
   assert.ok((await residentBytes()) - memory < 60 * MIB);
   assert.equal((await post(JSON.stringify(event()))).status, 200);

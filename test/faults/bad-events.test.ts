@@ -143,7 +143,10 @@ const CASES: Case[] = [
     n("cost_estimate", '"1,5"', "invalid_number"),
     n("cost_estimate", '"9007200"', "out_of_range"),
   ]),
-  ...many("B20", [n("currency", '"usd"', "invalid_currency"), n("currency", '"XXQ"', "invalid_currency")]),
+  ...many("B20", [
+    n("currency", '"usd"', "invalid_currency"),
+    n("currency", '"XXQ"', "invalid_currency"),
+  ]),
   ...many("B22", [
     { of: "", bad: without("occurred_at"), code: "missing_field", pointer: "/occurred_at" },
     n("occurred_at", '"2026-11-20T10:00:00"', "invalid_timestamp"),
@@ -411,7 +414,12 @@ test(`B28: ${DISTINCT} distinct models and users in an hour are all counted, tho
 });
 
 test("B29, B30: unknown fields are kept as sent, and a newer minor version is read", async () => {
-  const sent = event({ org_id: "new", schema_version: "1.7", region: "eu-1", deep: { a: [1, 2.50] } });
+  const sent = event({
+    org_id: "new",
+    schema_version: "1.7",
+    region: "eu-1",
+    deep: { a: [1, 2.5] },
+  });
   assert.deepEqual(await statuses(sent), ["accepted"]);
   const [row] = await database.sql<{ extra: unknown }>`
     select extra from usage_event where event_key = ${sent.event_id}`;
@@ -427,7 +435,10 @@ test("B36: one bad event among 1000, at each position, and 999 are stored", asyn
     );
     const { counts, results } = await service.send(events);
     assert.deepEqual([counts.accepted, counts.rejected], [999, 1]);
-    assert.equal(results.findIndex(({ status }) => status === "rejected"), position);
+    assert.equal(
+      results.findIndex(({ status }) => status === "rejected"),
+      position,
+    );
   }
   assert.equal((await totalsOf("nearly")).totals.requests, positions.length * 999);
 });

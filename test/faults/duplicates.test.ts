@@ -33,7 +33,7 @@ async function sendAll(
 const BODY_EVENTS = 5000;
 
 faultTest(
-  `F33: a storm of ${STORM} copies of one event, and ${EVENTS} events ${TIMES} times each, is counted exactly`,
+  `F33, F34: a storm of ${STORM} copies of one event, and ${EVENTS} events ${TIMES} times each, then everything once more, is counted exactly`,
   async (_seed, context) => {
     await using db = await testDatabase();
     await using service = await spawnService({ databaseUrl: db.url, env: QUICK });
@@ -92,7 +92,7 @@ faultTest(
     await assertRollupsAreSums(db.database);
     await assertVerified(db.database);
 
-    // F34: an operator sends everything once more.
+    // An operator sends everything once more.
     const totals = async () =>
       ((await service.get("/analytics/v1/orgs/acme/usage")) as { totals: unknown }).totals;
     const before = await totals();

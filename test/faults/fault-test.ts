@@ -1,4 +1,5 @@
 import { test, type TestContext } from "node:test";
+import { seededNumbers } from "#harness";
 
 /** Whether the long set was asked for (`npm run test:faults`). */
 const isLong = process.env["TALLYSTICK_FAULTS"] === "long";
@@ -29,4 +30,11 @@ export function faultTest(
 function seedOfRun(): number {
   const wish = Number(process.env["TALLYSTICK_SEED"]);
   return Number.isSafeInteger(wish) && wish > 0 ? wish : 1 + Math.floor(Math.random() * 1e9);
+}
+
+/** Numbers from 0 up to, not including, 1 that the seed decides; seeds next to each other have nothing in common. */
+export function chancesOf(seed: number): () => number {
+  const next = seededNumbers(seed);
+  for (let i = 0; i < 20; i++) next();
+  return next;
 }

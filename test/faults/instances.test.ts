@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import {
   anEvent,
-  seededNumbers,
   spawnService,
   testDatabase,
   waitFor,
@@ -9,7 +8,7 @@ import {
   type SpawnedService,
 } from "#harness";
 import type { Database } from "#store";
-import { faultTest, scaled } from "./fault-test.ts";
+import { chancesOf, faultTest, scaled } from "./fault-test.ts";
 import { startLoad } from "./load.ts";
 import { assertAllCounted } from "./oracle.ts";
 import { Traffic } from "./traffic.ts";
@@ -46,7 +45,7 @@ faultTest(
     let services = await Promise.all(
       [1, 2, 3].map(async () => scope.use(await spawnService({ databaseUrl: db.url, env: QUICK }))),
     );
-    const random = seededNumbers(seed);
+    const random = chancesOf(seed);
     const traffic = new Traffic(seed, Date.now());
     await using load = startLoad(traffic, () => services[Math.floor(random() * services.length)], {
       pauseMs: 50,
@@ -102,7 +101,7 @@ faultTest(
     await using db = await testDatabase();
     await using a = await spawnService({ databaseUrl: db.url });
     await using b = await spawnService({ databaseUrl: db.url });
-    const random = seededNumbers(seed);
+    const random = chancesOf(seed);
     for (let round = 0; round < ROUNDS; round++) {
       const events = Array.from({ length: 800 }, () =>
         anEvent({ org_id: `org-${round}-${Math.floor(random() * 5)}`, model_id: `m-${round}` }),

@@ -163,7 +163,7 @@ export async function assertRollupsAreSums(database: Database): Promise<void> {
           select org_id, ${MEMBERS[dimension]} as member_id,
                  date_bin('${WIDTHS[grain]}', occurred_at, timestamptz 'epoch') as bucket, outcome, currency,
                  sum(requests)::int8 as requests, sum(input_tokens)::int8, sum(cache_read_tokens)::int8,
-                 sum(output_tokens)::int8, sum(reasoning_tokens)::int8, coalesce(sum(cost_nano), 0)::int8,
+                 sum(output_tokens)::int8, sum(reasoning_tokens)::int8, coalesce(sum(cost_nano), 0),
                  count(latency_ms)::int8, coalesce(sum(latency_ms), 0)::int8
             from usage_event
            group by 1, 2, 3, 4, 5`;

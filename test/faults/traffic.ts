@@ -1,4 +1,4 @@
-import { seededNumbers } from "#harness";
+import { chancesOf } from "./fault-test.ts";
 
 /** What raw must hold of one event, in the words of the `oracle`. */
 export type CountedEvent = {
@@ -72,9 +72,8 @@ export class Traffic {
   #settled: Item[] = [];
 
   constructor(seed: number, nowMs: number) {
-    this.#next = seededNumbers(seed);
+    this.#next = chancesOf(seed);
     this.#nowMs = nowMs;
-    for (let i = 0; i < 20; i++) this.#next();
   }
 
   /** The next request, of 1 to `eventsMax` events. */
