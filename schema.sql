@@ -86,7 +86,8 @@ CREATE TABLE public.freshness (
     last_occurred_at timestamp with time zone NOT NULL,
     last_ingested_at timestamp with time zone NOT NULL,
     last_aggregated_at timestamp with time zone NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.freshness FORCE ROW LEVEL SECURITY;
 
@@ -239,7 +240,7 @@ CREATE TABLE public.purged (
     org_id integer NOT NULL,
     day date NOT NULL,
     purged_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT purged_what_check CHECK ((what = ANY (ARRAY['raw'::text, '15m'::text])))
+    CONSTRAINT purged_what_check CHECK ((what = ANY (ARRAY['raw'::text, '15m'::text, 'all'::text])))
 );
 
 ALTER TABLE ONLY public.purged FORCE ROW LEVEL SECURITY;
@@ -248,7 +249,7 @@ ALTER TABLE ONLY public.purged FORCE ROW LEVEL SECURITY;
 -- Name: TABLE purged; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.purged IS 'UTC days whose raw events (org 0: all orgs) or 15-minute rollup rows (per org) retention has deleted.';
+COMMENT ON TABLE public.purged IS 'UTC days whose raw events (org 0: all orgs), 15-minute rollup rows (per org) or figures altogether (all; org 0: all orgs) retention has deleted.';
 
 --
 -- Name: quarantine; Type: TABLE; Schema: public; Owner: -
@@ -333,7 +334,8 @@ CREATE TABLE public.rollup_actor_15m (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_actor_15m FORCE ROW LEVEL SECURITY;
 
@@ -360,7 +362,8 @@ CREATE TABLE public.rollup_actor_day (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_actor_day FORCE ROW LEVEL SECURITY;
 
@@ -387,7 +390,8 @@ CREATE TABLE public.rollup_actor_hour (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_actor_hour FORCE ROW LEVEL SECURITY;
 
@@ -414,7 +418,8 @@ CREATE TABLE public.rollup_client_15m (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_client_15m FORCE ROW LEVEL SECURITY;
 
@@ -441,7 +446,8 @@ CREATE TABLE public.rollup_client_day (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_client_day FORCE ROW LEVEL SECURITY;
 
@@ -468,7 +474,8 @@ CREATE TABLE public.rollup_client_hour (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_client_hour FORCE ROW LEVEL SECURITY;
 
@@ -483,7 +490,8 @@ CREATE TABLE public.rollup_error_15m (
     outcome smallint NOT NULL,
     error_code_id integer NOT NULL,
     requests bigint NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_error_15m FORCE ROW LEVEL SECURITY;
 
@@ -516,7 +524,8 @@ CREATE TABLE public.rollup_model_15m (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_model_15m FORCE ROW LEVEL SECURITY;
 
@@ -543,7 +552,8 @@ CREATE TABLE public.rollup_model_day (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_model_day FORCE ROW LEVEL SECURITY;
 
@@ -570,7 +580,8 @@ CREATE TABLE public.rollup_model_hour (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_model_hour FORCE ROW LEVEL SECURITY;
 
@@ -598,7 +609,7 @@ CREATE TABLE public.rollup_org_15m (
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
 )
-WITH (fillfactor='80');
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_org_15m FORCE ROW LEVEL SECURITY;
 
@@ -631,7 +642,8 @@ CREATE TABLE public.rollup_org_day (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_org_day FORCE ROW LEVEL SECURITY;
 
@@ -658,7 +670,8 @@ CREATE TABLE public.rollup_org_hour (
     latency_count bigint NOT NULL,
     latency_sum_ms bigint NOT NULL,
     latency_sketch bytea NOT NULL
-);
+)
+WITH (fillfactor='45');
 
 ALTER TABLE ONLY public.rollup_org_hour FORCE ROW LEVEL SECURITY;
 
@@ -1246,6 +1259,12 @@ CREATE POLICY every_org ON public.rollup_org_hour FOR SELECT TO tallystick_syste
 --
 
 CREATE POLICY every_org ON public.usage_event FOR SELECT TO tallystick_system USING (true);
+
+--
+-- Name: purged every_purged_day; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY every_purged_day ON public.purged FOR SELECT TO tallystick_api USING ((what = 'all'::text));
 
 --
 -- Name: freshness; Type: ROW SECURITY; Schema: public; Owner: -

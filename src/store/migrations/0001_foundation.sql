@@ -184,7 +184,7 @@ create table freshness (
   last_ingested_at timestamptz not null,
   last_aggregated_at timestamptz not null,
   primary key (org_id, model_id)
-);
+) with (fillfactor = 45);
 
 create table source_freshness (
   source_id int2 primary key references source (id),
@@ -203,7 +203,8 @@ create table reconciliation (
 );
 create index reconciliation_differs on reconciliation (hour) where state = 'differs';
 
--- Rollups: one table per dimension and grain, all of one shape.
+-- Rollups: one table per dimension and grain, all of one shape. A fold changes most rows of a recent page at once, so
+-- more than half of each page is left free for their next versions: they stay on it, and no index entry is written.
 create table rollup_org_15m (
   org_id int4 not null,
   member_id int4 not null,
@@ -224,19 +225,19 @@ create table rollup_org_15m (
   latency_sum_ms int8 not null,
   latency_sketch bytea not null,
   primary key (org_id, bucket, member_id, outcome, currency)
-) with (fillfactor = 80);
+) with (fillfactor = 45);
 comment on table rollup_org_15m is 'Measures per org, member (0 for the org dimension), bucket start (UTC), outcome and currency. Same shape for every dimension and grain.';
-create table rollup_org_hour (like rollup_org_15m including all);
-create table rollup_org_day (like rollup_org_15m including all);
-create table rollup_model_15m (like rollup_org_15m including all);
-create table rollup_model_hour (like rollup_org_15m including all);
-create table rollup_model_day (like rollup_org_15m including all);
-create table rollup_client_15m (like rollup_org_15m including all);
-create table rollup_client_hour (like rollup_org_15m including all);
-create table rollup_client_day (like rollup_org_15m including all);
-create table rollup_actor_15m (like rollup_org_15m including all);
-create table rollup_actor_hour (like rollup_org_15m including all);
-create table rollup_actor_day (like rollup_org_15m including all);
+create table rollup_org_hour (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_org_day (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_model_15m (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_model_hour (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_model_day (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_client_15m (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_client_hour (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_client_day (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_actor_15m (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_actor_hour (like rollup_org_15m including all) with (fillfactor = 45);
+create table rollup_actor_day (like rollup_org_15m including all) with (fillfactor = 45);
 
 create table rollup_error_15m (
   org_id int4 not null,
@@ -246,22 +247,22 @@ create table rollup_error_15m (
   error_code_id int4 not null,
   requests int8 not null,
   primary key (org_id, bucket, model_id, outcome, error_code_id)
-);
+) with (fillfactor = 45);
 comment on table rollup_error_15m is 'Failed requests per error code; sparse, so one grain serves all.';
 
 -- The reconciler looks for ledger rows that changed since it last looked.
 create index ledger_updated on ledger (updated_at);
 
--- What retention has taken away of a day while its coarser rows stay: whatever arrives for that day later is counted in
--- the rows that are left, and no check expects the others.
+-- What retention has taken away of a day. While its coarser rows stay, whatever arrives for that day later is counted in
+-- the rows that are left, and no check expects the others; a day of which all is gone is no zero in an answer.
 create table purged (
-  what text not null check (what in ('raw', '15m')),
+  what text not null check (what in ('raw', '15m', 'all')),
   org_id int4 not null,
   day date not null,
   purged_at timestamptz not null default clock_timestamp(),
   primary key (what, day, org_id)
 );
-comment on table purged is 'UTC days whose raw events (org 0: all orgs) or 15-minute rollup rows (per org) retention has deleted.';
+comment on table purged is 'UTC days whose raw events (org 0: all orgs), 15-minute rollup rows (per org) or figures altogether (all; org 0: all orgs) retention has deleted.';
 
 -- The second wall. The API reads as tallystick_api, which sees one org, or as tallystick_system, which sees all;
 -- both are chosen per transaction. Forgetting to choose shows nothing: the API's connections start as tallystick_api
@@ -295,6 +296,9 @@ begin
   end loop;
 end
 $$;
+
+-- Nobody''s figures are kept of these days: every org is to know.
+create policy every_purged_day on purged for select to tallystick_api using (what = 'all');
 
 alter table org enable row level security;
 alter table org force row level security;
