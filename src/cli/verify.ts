@@ -123,16 +123,19 @@ function printReport(report: VerifyReport, seconds: number, io: CommandIo): void
   io.stdout.write(
     `${report.from.slice(0, 10)} to ${report.to.slice(0, 10)}, ${formatCount(report.daysChecked, "day")} (UTC), compared in ${formatNumber(seconds)} s\n`,
   );
-  const notListed = differenceCount - differences.length;
   for (const { name, title } of CHECKS) {
-    const found = differences.filter(({ check }) =>
+    const made = report.checks.filter(({ check }) =>
       name.endsWith("_") ? check.startsWith(name) : check === name,
     );
-    // With more differences than are listed, none in the list does not mean none.
-    const mark = found.length > 0 ? "✗" : notListed > 0 ? "?" : "✓";
-    io.stdout.write(
-      `${mark} ${title}${found.length > 0 ? `: ${formatCount(found.length, "difference")} listed` : ""}\n`,
-    );
+    const found = made.reduce((sum, { differences: count }) => sum + count, 0);
+    const mark = made.length === 0 ? "–" : found === 0 ? "✓" : "✗";
+    const result =
+      made.length === 0
+        ? ": cannot be told for this range"
+        : found === 0
+          ? ""
+          : `: ${formatCount(found, "difference")}`;
+    io.stdout.write(`${mark} ${title}${result}\n`);
   }
   if (differenceCount === 0) {
     io.stdout.write("Everything agrees.\n");
@@ -148,6 +151,7 @@ function printReport(report: VerifyReport, seconds: number, io: CommandIo): void
     one.found,
   ]);
   io.stdout.write(`\n${formatTable(COLUMNS, rows)}`);
+  const notListed = differenceCount - differences.length;
   io.stdout.write(
     `${formatCount(differenceCount, "difference")}${notListed > 0 ? `, ${formatNumber(notListed)} of them not listed` : ""}.\n`,
   );

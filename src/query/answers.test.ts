@@ -210,6 +210,29 @@ test("quarters of an hour that retention has deleted are an honest refusal, and 
   await db.database.sql`delete from purged`;
 });
 
+test("days of which nothing is kept any more are an honest refusal to every org, and no zeros", async () => {
+  await db.database
+    .sql`insert into purged (what, org_id, day) values ('all', 0, '2026-11-12'), ('all', 0, '2026-11-13')`;
+  const since = (start: string) => ({ ...WEEK, start });
+  for (const start of ["2026-11-13", "2026-11-13T23:45:00Z", "2026-11-10"]) {
+    const ask = since(start);
+    await refusesWith("range_too_large", () => getUsage(db.database, clock, ask));
+    await refusesWith("range_too_large", () => getReliability(db.database, clock, ask));
+    await refusesWith("range_too_large", () => getSystemUsage(db.database, clock, ask));
+    await refusesWith("range_too_large", () => getTopOrgs(db.database, clock, ask));
+    await refusesWith("range_too_large", () =>
+      getBreakdown(db.database, clock, { ...ask, by: "model" }),
+    );
+  }
+  await refusesWith("range_too_large", () =>
+    getUsage(db.database, clock, { ...since("2026-11-16"), compare: "previous" }),
+  );
+  await assert.rejects(() => getUsage(db.database, clock, WEEK), /begins at 2026-11-14T00:00:00Z/);
+  assert.ok((await getUsage(db.database, clock, since("2026-11-14"))).totals.requests > 0);
+  await getUsage(db.database, clock, { ...WEEK, start: "2026-11-10", end: "2026-11-12" });
+  await db.database.sql`delete from purged`;
+});
+
 test("an answer says match, differs or unchecked, by the checks of the closed hours it covers", async () => {
   const id = await orgId("acme");
   const hour = (n: number) =>

@@ -132,8 +132,9 @@ async function findMemberIds(tx: Tx, orgId: number, plan: Plan): Promise<number[
 }
 
 /**
- * What to read for some spans, from the coarsest rows that fit. Throws Failure `unsupported_granularity` when a span
- * needs quarters of an hour that are no longer kept.
+ * What to read for some spans, from the coarsest rows that fit. Throws Failure `range_too_large` when a span reaches
+ * back to days of which nothing is kept any more, `unsupported_granularity` when it needs quarters of an hour that are
+ * not.
  */
 export async function askOf(
   reading: Reading,
@@ -142,13 +143,15 @@ export async function askOf(
 ): Promise<RollupAsk> {
   const cover = spans.map(coverSpan);
   const { org, window, plan } = reading;
-  const days = listDaysCut(cover);
-  if (days.length > 0) {
+  const [purged] = await listPurgedDays(reading.tx.sql, {
     // The ranking of orgs, too, reads through here: for all orgs together no org may lack a day.
-    const orgId = org.id === ALL_ORGS ? null : org.id;
-    const [purged] = await listPurgedDays(reading.tx.sql, { orgId, days });
-    if (purged !== undefined) throw tooFine(window, purged.day);
-  }
+    orgId: org.id === ALL_ORGS ? null : org.id,
+    start: new Date(Math.min(...spans.map((span) => span.startMs))),
+    end: new Date(Math.max(...spans.map((span) => span.endMs))),
+    quarterDays: listDaysCut(cover),
+  });
+  if (purged?.what === "all") throw tooOld(purged.day);
+  if (purged?.what === "15m") throw tooFine(window, purged.day);
   const memberIds = dimension === plan.dimension ? reading.memberIds : null;
   return {
     orgId: org.id,
@@ -174,6 +177,15 @@ function tooFine({ timeZone }: Window, day: string): Failure {
     `bounds on the hour) in a time zone that is whole hours from UTC, which ${timeZone} is not always, or from a later day`;
   return new Failure("unsupported_granularity", message, {
     details: [{ pointer: "/query/granularity", code: "unsupported_granularity", message }],
+  });
+}
+
+/** The honest answer to a question about days that were counted once: what is left of them is no figure. */
+function tooOld(day: string): Failure {
+  const nextDay = new Date(Date.parse(day) + DAY_MS).toISOString().slice(0, 10);
+  const message = `usage of ${day} and before is no longer kept: ask for a window that begins at ${nextDay}T00:00:00Z or later, and compare it with none before`;
+  return new Failure("range_too_large", message, {
+    details: [{ pointer: "/query/start", code: "range_too_large", message }],
   });
 }
 

@@ -7,6 +7,7 @@ export {
 } from "./rollup.ts";
 export { type FoldResult, ROLLUP_DEFAULTS, type RollupSettings } from "./fold-worker.ts";
 export {
+  type CheckResult,
   type Difference,
   verify,
   type VerifyDeps,

@@ -152,6 +152,9 @@ test("after thirteen months nothing of a day is left, and history loaded into it
     assert.equal(await rowsOf(database, `${table} where bucket < '${isoDay(490)}'`), 0, table);
   }
   assert.equal(await rowsOf(database, `ledger where hour < '${isoDay(490)}'`), 0);
+  const notes = await database.sql<{ what: string; org: number }>`
+    select what, org_id as org from purged where day < ${isoDay(490)}`;
+  assert.deepEqual(notes, [{ what: "all", org: 0 }]);
   await assertVerified(database);
 
   await commitTestBatch(database, lane, [eventOf(500)]);
@@ -160,6 +163,13 @@ test("after thirteen months nothing of a day is left, and history loaded into it
     select sum(requests)::int4 as requests from rollup_org_day where org_id = 0 and bucket < ${isoDay(490)}`;
   assert.equal(day?.requests, 1);
   await assertVerified(database);
+
+  await database.sql`update ingestion_batches set committed_at = now() - interval '14 months'`;
+  await database.sql`update ledger set updated_at = now() - interval '14 months'`;
+  await database.sql`truncate event_key_1`;
+  assert.deepEqual((await retention.run()).rollupDays, [isoDay(500), isoDay(480)]);
+  assert.equal(await rowsOf(database, `purged where what = 'all'`), 2);
+  assert.equal(await rowsOf(database, "purged"), 2);
 });
 
 test("batches go after their events, once folded, in lane order; each lane keeps its last", async () => {

@@ -1,12 +1,5 @@
-import { binOf, type Dimension, LATENCY_BINS, LatencySketch, valueOfBin } from "#contract";
-import {
-  addBinParts,
-  type BinPart,
-  readRollupSketches,
-  type SketchToCompare,
-  type Span,
-  type Tx,
-} from "#store";
+import { binOf, type Dimension, LATENCY_BINS, LatencySketch } from "#contract";
+import { BinRows, copyBinParts, readRollupSketches, type Span, type Tx } from "#store";
 
 const LATENCY_MAX = 2 ** 31 - 1;
 
@@ -26,28 +19,33 @@ export const FIRST_OF_BIN: readonly number[] = (() => {
   return firsts;
 })();
 
-/** Whether a stored sketch holds exactly the bins it should. Bytes that are no sketch do not. */
-export function isSketchOf({ sketch, bins, counts }: SketchToCompare): boolean {
-  const expected = new LatencySketch();
-  bins?.forEach((bin, i) => expected.add(valueOfBin(bin), Number(counts?.[i])));
-  return expected.encode().equals(sketch);
-}
-
 /** Takes the bins out of a day's finest rows, where raw is gone. Bytes that are no sketch count for none. */
 export async function takeSketchParts(tx: Tx, dimension: Dimension, day: Span): Promise<void> {
   for await (const page of readRollupSketches(tx, dimension, day)) {
-    const parts = page.flatMap(({ sketch, ...key }): BinPart[] => {
-      try {
-        return [...LatencySketch.decode(sketch).bins()].map(([bin, count]) => ({
-          ...key,
-          bin,
-          count,
-        }));
-      } catch (error) {
-        if (error instanceof RangeError) return [];
-        throw error;
-      }
-    });
-    await addBinParts(tx.sql, dimension, parts);
+    const rows = new BinRows(0);
+    for (const row of page) {
+      const sketch = decode(row.sketch);
+      if (sketch) for (const [bin, count] of sketch.bins()) rows.add(row, bin, count);
+    }
+    await copyBinParts(tx, dimension, rows);
+  }
+}
+
+/** What two sketches, in hexadecimal digits, hold, for a reader to tell them apart. */
+export function describeSketches(expected: string, found: string): [string, string] {
+  const texts = [expected, found].map((hex) => {
+    const sketch = decode(Buffer.from(hex, "hex"));
+    return sketch ? `${sketch.count} latencies in ${[...sketch.bins()].length} bins` : "no sketch";
+  });
+  const [first = "", second = ""] = texts;
+  return [first, second === first ? `${second}, others` : second];
+}
+
+function decode(bytes: Buffer): LatencySketch | undefined {
+  try {
+    return LatencySketch.decode(bytes);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
   }
 }

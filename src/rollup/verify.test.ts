@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { testDatabase } from "#harness";
+import { type Consumer, LatencySketch } from "#contract";
 import { neverCrash, systemClock } from "#kernel";
-import type { Database } from "#store";
+import { createRawPartition, type Database, listSourceNames, readSnapshot, type Tx } from "#store";
 import { commitTestBatch, openLane, type TestEvent, testEvent } from "./committed-batches.ts";
 import { FoldWorker, ROLLUP_DEFAULTS } from "./fold-worker.ts";
 import { type Difference, verify, type VerifyReport } from "./verify.ts";
@@ -26,8 +27,11 @@ const mixedEvents = (count: number): TestEvent[] =>
     }),
   );
 
-async function foldAll(database: Database): Promise<void> {
-  for (const consumer of ["usage", "people"] as const) {
+async function foldAll(
+  database: Database,
+  consumers: readonly Consumer[] = ["usage", "people"],
+): Promise<void> {
+  for (const consumer of consumers) {
     await using worker = new FoldWorker(consumer, {
       database,
       clock: systemClock,
@@ -74,9 +78,40 @@ test("what was folded verifies, and batches that are not folded yet are no diffe
     ["2026-11-18T00:00:00Z", "2026-11-21T00:00:00Z", 3],
   );
   assert.deepEqual(steps, [0, 1, 2, 3]);
+  assert.equal(report.checks.length, 4 + 12 + 1);
+  assert.ok(report.checks.every(({ differences }) => differences === 0));
 
   assert.ok(db.lane);
   await commitTestBatch(db.database, db.lane, mixedEvents(30));
+  assert.deepEqual((await check(db.database)).differences, []);
+  await foldAll(db.database, ["people"]);
+  assert.deepEqual((await check(db.database)).differences, []);
+  await foldAll(db.database, ["usage"]);
+  await commitTestBatch(db.database, db.lane, mixedEvents(20));
+  await foldAll(db.database, ["usage"]);
+  assert.deepEqual((await check(db.database)).differences, []);
+});
+
+test("all that is compared is of one instant, on whichever connection", async () => {
+  await using db = await testDatabase();
+  const countSources = async ({ sql }: Tx) => (await listSourceNames(sql)).length;
+  await readSnapshot(db.database, async (tx, readBeside) => {
+    const before = await countSources(tx);
+    await db.database.sql`insert into source (name) values ('new')`;
+    assert.equal(await readBeside(countSources), before);
+    assert.equal(await countSources(tx), before);
+  });
+});
+
+test("what goes wrong while days are compared ends the comparison with that error", async () => {
+  await using db = await foldedDatabase();
+  const steps: number[] = [];
+  const stopped = verify({ database: db.database, clock: systemClock }, {}, ({ daysDone }) => {
+    steps.push(daysDone);
+    if (daysDone === 1) throw new RangeError("stopped");
+  });
+  await assert.rejects(stopped, new RangeError("stopped"));
+  assert.ok(steps.length <= 3);
   assert.deepEqual((await check(db.database)).differences, []);
 });
 
@@ -192,11 +227,67 @@ for (const [name, statement, isFound] of tampered) {
   test(`${name} changed by SQL is found and named`, async () => {
     await using db = await foldedDatabase();
     await db.database.transaction((tx) => tx.exec(statement));
-    const { differences, differenceCount, isMatch } = await check(db.database);
+    const { checks, differences, differenceCount, isMatch } = await check(db.database);
     assert.ok(isFound(differences), JSON.stringify(differences.map(briefly)));
     assert.deepEqual([isMatch, differenceCount], [false, differences.length]);
+    for (const { check: name, differences: count } of checks) {
+      assert.equal(count, differences.filter((one) => one.check === name).length, name);
+    }
   });
 }
+
+test("a day is checked for any row there is of it, and not for its empty partition", async () => {
+  await using db = await foldedDatabase();
+  const { database } = db;
+  for (const day of [20_800, 20_801]) await createRawPartition(database, day);
+  assert.equal((await check(database)).daysChecked, 3);
+
+  await database.sql`
+    insert into rollup_actor_hour
+    select org_id, member_id, '2026-12-13T05:00:00Z', outcome, currency, requests, priced_requests, input_tokens,
+           cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens, reasoning_tokens,
+           priced_tokens, cost_nano, latency_count, latency_sum_ms, latency_sketch
+      from rollup_actor_hour
+     limit 1`;
+  const report = await check(database);
+  assert.deepEqual(
+    [report.daysChecked, report.differences.map(briefly)[0]?.slice(0, 3), report.differenceCount],
+    [4, ["rollup_actor_hour", "acme", "2026-12-13T05:00:00Z"], 1],
+  );
+});
+
+test("keys with extreme numbers are told apart, and sketches with counts of every length are read as they are written", async () => {
+  await using db = await foldedDatabase();
+  const { database } = db;
+  const counts = [1, 127, 128, 16_383, 16_384, 2 ** 21, 2 ** 28, 2 ** 35, 2 ** 42, 2 ** 49];
+  const sketch = new LatencySketch();
+  for (const [i, count] of counts.entries()) sketch.add(i * i * i * 700, count);
+  sketch.add(2 ** 31 - 1, 3);
+  await database.sql`insert into purged (what, org_id, day) values ('raw', 0, '2026-10-01')`;
+  for (const dimension of ["org", "model", "client", "actor"]) {
+    for (const grain of ["15m", "hour", "day"]) {
+      const orgs = ["client", "actor"].includes(dimension) ? "1" : "0, 1";
+      const member = dimension === "org" ? 0 : -1;
+      await database.transaction((tx) =>
+        tx.exec(`
+          insert into rollup_${dimension}_${grain}
+          select org_id, ${member}, '2026-10-01T00:00:00Z', outcome, currency, ${"9000000000000000, ".repeat(9)}
+                 12345678901234567890123456789, ${sketch.count}, 7, '\\x${sketch.encode().toString("hex")}'
+            from unnest(array[${orgs}]) as org_id, unnest(array[0, 6]) as outcome, unnest(array[0, 17575]) as currency`),
+      );
+    }
+  }
+  const range = { toMs: Date.parse("2026-10-02T00:00:00Z") };
+  assert.deepEqual((await check(database, range)).differences, []);
+  await database.sql`update rollup_model_15m set currency = -17575 where bucket < '2026-10-02' and currency = 17575 and org_id = 0`;
+  await database.sql`update rollup_client_hour set bucket = '2026-10-01T00:07:00Z' where bucket < '2026-10-02' and currency = 0`;
+  const { differences } = await check(database, range);
+  assert.deepEqual(
+    [...new Set(differences.map(({ check: name }) => name))],
+    ["rollup_model_15m", "rollup_client_hour"],
+  );
+  assert.equal(differences.length, 8);
+});
 
 test("a range checks only the days it touches", async () => {
   await using db = await foldedDatabase();

@@ -1,15 +1,8 @@
-import {
-  ALL_ORGS,
-  CONSUMERS,
-  type Dimension,
-  DIMENSIONS,
-  type Grain,
-  GRAINS,
-  rollupTable,
-} from "#contract";
+import { ALL_ORGS, CONSUMERS, DIMENSIONS, GRAINS, rollupTable } from "#contract";
 import type { Clock } from "#kernel";
 import {
-  clearParts,
+  clearDay,
+  createParts,
   type Database,
   type DayToVerify,
   type FigureDifference,
@@ -22,18 +15,17 @@ import {
   listOrgNames,
   listRowDifferences,
   listSourceNames,
-  readSketchesToCompare,
   readSnapshot,
   ROLLUP_MEASURES,
   type RowDifference,
-  type Span,
   sumErrorParts,
   sumRawParts,
   sumSystemParts,
+  takeRawEvents,
   takeRollupParts,
   type Tx,
 } from "#store";
-import { FIRST_OF_BIN, isSketchOf, takeSketchParts } from "./verify-sketches.ts";
+import { describeSketches, FIRST_OF_BIN, takeSketchParts } from "./verify-sketches.ts";
 import { listBatchLedgerDifferences, listKeyCountDifferences } from "./verify-ledger.ts";
 
 const DAY_SECONDS = 86_400;
@@ -62,6 +54,9 @@ export type Difference = {
   found: string;
 };
 
+/** One check, and how many differences it found, listed or not. */
+export type CheckResult = { check: string; differences: number };
+
 /** What a verification found. */
 export type VerifyReport = {
   isMatch: boolean;
@@ -70,6 +65,8 @@ export type VerifyReport = {
   to: string | null;
   checkedAt: string;
   daysChecked: number;
+  /** Every check that was made, by the names that differences carry; what a range cannot tell is not among them. */
+  checks: CheckResult[];
   /** The first differences, oldest day first. */
   differences: Difference[];
   /** All of them, listed or not. */
@@ -82,7 +79,8 @@ export type VerifyProgress = { daysDone: number; days: number };
 /**
  * Compares producer totals, ledger, raw, keys and every rollup (all dimensions and grains, latency bins, error codes)
  * with each other, on one snapshot, as far as the watermarks claim. Days whose raw is gone are compared among the
- * rollups. Reads only; takes a scan of raw per dimension.
+ * rollups. Reads only: one scan of raw for the keys, one for the rest. Takes two connections, each of which holds a day
+ * at a time.
  */
 export async function verify(
   deps: VerifyDeps,
@@ -90,36 +88,75 @@ export async function verify(
   onProgress: (progress: VerifyProgress) => void = () => undefined,
 ): Promise<VerifyReport> {
   const checkedAt = new Date(deps.clock.now()).toISOString();
-  return await readSnapshot(deps.database, async (tx) => {
-    const days = (await listDaysToVerify(tx.sql)).filter((day) => isInRange(day, range));
+  return await readSnapshot(deps.database, async (tx, readBeside) => {
+    const days = (await listDaysToVerify(tx)).filter((day) => isInRange(day, range));
     const found = new Findings();
+    const inDays = days.map(() => new Findings());
+    const queue = new DayQueue(days, onProgress);
+    const verifyDays = async (reader: Tx) => {
+      await createParts(reader);
+      await queue.work((day, i) => verifyDay(reader, inDays[i] ?? found, day));
+    };
+    await queue.settle([
+      verifyWhole(tx, found, {
+        days,
+        isAll: range.fromMs === undefined && range.toMs === undefined,
+      }).then(() => verifyDays(tx)),
+      // Nearly all of the work is PostgreSQL's, and one connection has it use one core.
+      ...(days.length > 1 ? [readBeside(verifyDays)] : []),
+    ]);
+    for (const ofDay of inDays) found.addAll(ofDay);
     const [first, last] = [days[0], days.at(-1)];
-    if (first && last) {
-      const span = { fromSeconds: first.daySeconds, toSeconds: last.daySeconds + DAY_SECONDS };
-      await verifyKeys(tx, found, {
-        span,
-        isWhole: range.fromMs === undefined && range.toMs === undefined,
-      });
-      found.addFigures(
-        "ledger_batches",
-        await listBatchLedgerDifferences(tx, days, await getBatchHorizonSeconds(tx.sql)),
-      );
-    }
-    for (const [i, day] of days.entries()) {
-      onProgress({ daysDone: i, days: days.length });
-      await verifyDay(tx, found, day);
-    }
-    onProgress({ daysDone: days.length, days: days.length });
     return {
       isMatch: found.total === 0,
       from: first ? isoOf(first.daySeconds) : null,
       to: last ? isoOf(last.daySeconds + DAY_SECONDS) : null,
       checkedAt,
       daysChecked: days.length,
+      checks: found.checks(),
       differences: await found.inWords(tx),
       differenceCount: found.total,
     };
   });
+}
+
+/** Hands days out, oldest first, to whoever is free; after a failure, none. */
+class DayQueue {
+  readonly #days: readonly DayToVerify[];
+  readonly #onProgress: (progress: VerifyProgress) => void;
+  #next = 0;
+  #done = 0;
+
+  constructor(days: readonly DayToVerify[], onProgress: (progress: VerifyProgress) => void) {
+    this.#days = days;
+    this.#onProgress = onProgress;
+    onProgress({ daysDone: 0, days: days.length });
+  }
+
+  /** Takes one day after another until there is none. */
+  async work(verifyOne: (day: DayToVerify, i: number) => Promise<void>): Promise<void> {
+    for (;;) {
+      const i = this.#next++;
+      const day = this.#days[i];
+      if (day === undefined) return;
+      await verifyOne(day, i);
+      this.#onProgress({ daysDone: ++this.#done, days: this.#days.length });
+    }
+  }
+
+  /** Waits for all workers, also when one fails; then throws what it threw. */
+  async settle(workers: readonly Promise<void>[]): Promise<void> {
+    const stop = () => (this.#next = this.#days.length);
+    const results = await Promise.allSettled(
+      workers.map((worker) =>
+        worker.catch((error: unknown) => {
+          stop();
+          throw error;
+        }),
+      ),
+    );
+    for (const result of results) if (result.status === "rejected") throw result.reason;
+  }
 }
 
 const isoOf = (seconds: number): string =>
@@ -129,90 +166,84 @@ const isInRange = ({ daySeconds }: DayToVerify, { fromMs, toMs }: VerifyRange): 
   (fromMs === undefined || (daySeconds + DAY_SECONDS) * 1000 > fromMs) &&
   (toMs === undefined || daySeconds * 1000 < toMs);
 
-async function verifyKeys(
+/** What is compared over all days at once: keys, and what batches said of themselves. */
+async function verifyWhole(
   tx: Tx,
   found: Findings,
-  range: { span: Span; isWhole: boolean },
+  { days, isAll }: { days: readonly DayToVerify[]; isAll: boolean },
 ): Promise<void> {
+  const [first, last] = [days[0], days.at(-1)];
+  if (first === undefined || last === undefined) return;
+  const span = { fromSeconds: first.daySeconds, toSeconds: last.daySeconds + DAY_SECONDS };
   const partitions = (await listKeyPartitionNumbers(tx.sql)).map(({ no }) => no);
-  found.addFigures(
-    "keys",
-    await listMissingKeys(tx, { partitions, rowsMax: LISTED_PER_CHECK }, range.span),
-  );
+  const target = { partitions, rowsMax: LISTED_PER_CHECK };
+  found.addFigures("keys", await listMissingKeys(tx, target, span));
   // Keys carry no time, so they can only be counted over all of it.
-  if (range.isWhole) found.addFigures("key_count", await listKeyCountDifferences(tx, partitions));
+  if (isAll) found.addFigures("key_count", await listKeyCountDifferences(tx, partitions));
+  const horizon = await getBatchHorizonSeconds(tx.sql);
+  found.addFigures("ledger_batches", await listBatchLedgerDifferences(tx, days, horizon));
 }
 
 async function verifyDay(tx: Tx, found: Findings, day: DayToVerify): Promise<void> {
   const span = { fromSeconds: day.daySeconds, toSeconds: day.daySeconds + DAY_SECONDS };
-  await clearParts(tx);
-  if (!day.isRawGone)
+  await clearDay(tx);
+  if (!day.isRawGone) {
+    await takeRawEvents(tx, FIRST_OF_BIN, span);
     found.addFigures("ledger", await listLedgerDifferences(tx, LISTED_PER_CHECK, span));
+  }
   await sumErrorParts(tx, day.isRawGone, span);
   for (const dimension of ["model", "client", "actor"] as const) {
     if (day.isRawGone) {
       await takeRollupParts(tx, dimension, span);
       await takeSketchParts(tx, dimension, span);
     } else {
-      const consumer = CONSUMERS.usage.some((name) => name === dimension) ? "usage" : "people";
-      await sumRawParts(tx, { dimension, consumer, binStarts: FIRST_OF_BIN }, span);
+      const isUsage = CONSUMERS.usage.some((name) => name === dimension);
+      await sumRawParts(tx, dimension, isUsage ? "usage" : "people");
     }
   }
   await sumSystemParts(tx);
   found.addFigures("rollup_error_15m", await listErrorDifferences(tx, LISTED_PER_CHECK, span));
-  for (const dimension of DIMENSIONS)
-    for (const grain of GRAINS) await verifyTable(tx, found, { dimension, grain, span });
-}
-
-async function verifyTable(
-  tx: Tx,
-  found: Findings,
-  { dimension, grain, span }: { dimension: Dimension; grain: Grain; span: Span },
-): Promise<void> {
-  const check = rollupTable(dimension, grain);
-  const rows = await listRowDifferences(tx, { dimension, grain, rowsMax: LISTED_PER_CHECK }, span);
-  found.addRows(check, rows);
-  const wrong: FigureDifference[] = [];
-  let total = 0;
-  for await (const page of readSketchesToCompare(tx, { dimension, grain }, span)) {
-    for (const row of page) {
-      if (isSketchOf(row)) continue;
-      total++;
-      if (wrong.length >= LISTED_PER_CHECK) continue;
-      const expected = `${row.bins?.length ?? 0} bins as in raw`;
-      const figure = `latency sketch (member ${row.memberId})`;
-      wrong.push({
-        orgId: row.orgId,
-        sourceId: null,
-        hourSeconds: row.bucketSeconds,
-        figure,
-        expected,
-        found: "other bins",
-        total: 0,
-      });
+  for (const dimension of DIMENSIONS) {
+    for (const grain of GRAINS) {
+      const target = { dimension, grain, rowsMax: LISTED_PER_CHECK };
+      found.addRows(rollupTable(dimension, grain), await listRowDifferences(tx, target, span));
     }
   }
-  found.addFigures(
-    check,
-    wrong.map((difference) => ({ ...difference, total })),
-  );
 }
 
 /** Collects differences: the first ones in full, all of them in number. */
 class Findings {
   total = 0;
+  readonly #totals = new Map<string, number>();
   readonly #listed: { check: string; difference: FigureDifference }[] = [];
 
   /** Every difference carries how many there are of its kind. */
   addFigures(check: string, differences: readonly FigureDifference[]): void {
-    this.total += differences[0]?.total ?? 0;
-    for (const difference of differences) {
-      if (this.#listed.length < LISTED_MAX) this.#listed.push({ check, difference });
-    }
+    this.#count(check, differences[0]?.total ?? 0);
+    for (const difference of differences) this.#list({ check, difference });
+  }
+
+  addAll(others: Findings): void {
+    for (const [check, total] of others.#totals) this.#count(check, total);
+    for (const one of others.#listed) this.#list(one);
+  }
+
+  #count(check: string, total: number): void {
+    this.total += total;
+    this.#totals.set(check, (this.#totals.get(check) ?? 0) + total);
+  }
+
+  #list(one: { check: string; difference: FigureDifference }): void {
+    if (this.#listed.length < LISTED_MAX) this.#listed.push(one);
   }
 
   addRows(check: string, rows: readonly RowDifference[]): void {
     this.addFigures(check, rows.map(figureOf));
+  }
+
+  /** How many each check found, in the order they were first made. */
+  checks(): CheckResult[] {
+    return [...this.#totals].map(([check, differences]) => ({ check, differences }));
   }
 
   async inWords(tx: Tx): Promise<Difference[]> {
@@ -234,17 +265,21 @@ class Findings {
   }
 }
 
-/** The first measure in which a rollup row is wrong. */
+/** The first measure in which a rollup row is wrong, its latency sketch last. */
 function figureOf(row: RowDifference): FigureDifference {
   const at = ROLLUP_MEASURES.findIndex((_, i) => row.expected?.[i] !== row.found?.[i]);
   const whose = row.orgId === ALL_ORGS ? "all orgs, " : "";
+  const [expected, found] =
+    at < 0
+      ? describeSketches(row.expected?.at(-1) ?? "", row.found?.at(-1) ?? "")
+      : [row.expected?.[at] ?? "no row", row.found?.[at] ?? "no row"];
   return {
     orgId: row.orgId,
     sourceId: null,
     hourSeconds: row.bucketSeconds,
-    figure: `${ROLLUP_MEASURES[at] ?? "row"} (${whose}member ${row.memberId}, outcome ${row.outcome})`,
-    expected: row.expected?.[at] ?? "no row",
-    found: row.found?.[at] ?? "no row",
+    figure: `${ROLLUP_MEASURES[at] ?? "latency sketch"} (${whose}member ${row.memberId}, outcome ${row.outcome})`,
+    expected,
+    found,
     total: row.total,
   };
 }

@@ -323,18 +323,28 @@ export const listTopMembers = (
             r.member_id
    limit ${order.limit}`;
 
+/** A UTC day (YYYY-MM-DD) of which retention has deleted something, and what: quarters of an hour, or all figures. */
+export type PurgedDay = { day: string; what: "15m" | "all" };
+
 /**
- * The latest of some UTC days (YYYY-MM-DD) whose 15-minute rows retention has deleted, for one org or (null) for any.
- * Index: purged's primary key. Reads only; repeatable.
+ * The latest UTC day of which too little is kept: of a span's days all figures of which are gone, and of some days
+ * those whose 15-minute rows are, for one org or (null) for any. Index: purged's primary key. At most one row. Reads
+ * only; repeatable.
  */
 export const listPurgedDays = (
   sql: Sql,
-  ask: { orgId: number | null; days: readonly string[] },
-): Promise<{ day: string }[]> => sql<{ day: string }>`
-  select day::text as day
+  ask: { orgId: number | null; start: Date; end: Date; quarterDays: readonly string[] },
+): Promise<PurgedDay[]> => sql<PurgedDay>`
+  select day::text as day, what
+    from purged
+   where what = 'all'
+     and day >= (${ask.start}::timestamptz at time zone 'UTC')::date
+     and day < ${ask.end}::timestamptz at time zone 'UTC'
+   union all
+  select day::text, what
     from purged
    where what = '15m'
-     and day = any(${ask.days}::date[])
+     and day = any(${ask.quarterDays}::date[])
      and (${ask.orgId}::int4 is null or org_id = ${ask.orgId})
-   order by 1 desc
+   order by 2 desc, 1 desc
    limit 1`;

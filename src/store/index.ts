@@ -18,6 +18,7 @@ export * from "./answer-context.ts";
 export * from "./schema-health.ts";
 export * from "./verify.ts";
 export * from "./verify-keys.ts";
+export * from "./verify-rollups.ts";
 export * from "./reconciliation.ts";
 export * from "./answer-rankings.ts";
 export * from "./retention.ts";

@@ -174,7 +174,10 @@ export const listPurgeableDays = (
               and b.max_occurred_at >= d.day::timestamp at time zone 'UTC')
    order by 1`;
 
-/** Deletes everything counted for a UTC day: rollups, error codes, ledger, reconciliation, and the notes about it. */
+/**
+ * Deletes everything counted for a UTC day: rollups, error codes, ledger, reconciliation, and the notes about it but one:
+ * that it is gone, so that answers do not take what is left for all there was.
+ */
 export const purgeDay = (tx: Tx, day: number): Promise<unknown> => {
   const ofOrgs = "org_id = any (array(select id from org))";
   const rollups = DIMENSIONS.flatMap((dimension) =>
@@ -189,6 +192,7 @@ export const purgeDay = (tx: Tx, day: number): Promise<unknown> => {
         (name) => `delete from ${name} where ${ofOrgs} and ${ofDay("hour", day)}`,
       ),
       `delete from purged where day = date '1970-01-01' + ${Number(day)}`,
+      `insert into purged (what, org_id, day) values ('all', 0, date '1970-01-01' + ${Number(day)})`,
     ].join("; "),
   );
 };

@@ -35,7 +35,9 @@ test("verify ends with 0 when everything agrees, with 1 and org, hour, source an
   const bad = await runCli(args, options);
   assert.equal(bad.code, 1, bad.stderr);
   assert.match(bad.stdout, new RegExp(`ledger +acme +${hour} +http +\\S.* 50 +49\n`));
-  assert.match(bad.stdout, /✗ rollups and raw events/);
+  assert.match(bad.stdout, /✗ ledger and raw events: 1 difference\n/);
+  assert.match(bad.stdout, /✗ rollups and raw events: \d+ differences\n/);
+  assert.match(bad.stdout, /✓ ledger and committed batches\n/);
 
   const json = await runCli([...args, "--json"], options);
   assert.equal(json.code, 1);
@@ -47,6 +49,9 @@ test("verify ends with 0 when everything agrees, with 1 and org, hour, source an
     [report.isMatch, ledger?.["org"], ledger?.["hour"], ledger?.["source"], ledger?.["found"]],
     [false, "acme", hour, "http", "49"],
   );
+
+  const today = await runCli([...args, "--from", hour], options);
+  assert.match(today.stdout, /✗ ledger and raw events: 1 difference\n.*– number of keys: /s);
 
   const elsewhere = await runCli([...args, "--to", "2026-01-01"], options);
   assert.deepEqual([elsewhere.code, elsewhere.stdout], [0, "There is nothing to compare yet.\n"]);
