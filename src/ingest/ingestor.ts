@@ -105,7 +105,10 @@ class GroupCommit implements Ingestor {
       eventsMax: settings.pendingEventsMax,
       bytesMax: settings.pendingBytesMax,
     });
-    this.#metrics = createMetrics(deps.registry, () => this.#queue.pendingEvents);
+    this.#metrics = createMetrics(deps.registry, {
+      pending: () => this.#queue.pendingEvents,
+      unfiltered: () => keyLedger.unfiltered,
+    });
     this.#lanes = Array.from({ length: settings.lanes }, () => this.#runLane());
     this.#maintenance = setInterval(() => void this.#maintain(), MAINTENANCE_MS);
     this.#maintenance.unref();
@@ -395,14 +398,25 @@ const reject = (
   detail: string,
 ): Rejection => ({ code, pointer, detail, eventId, orgId, occurredAtUs });
 
-function createMetrics(registry: Registry, pending: () => number) {
+function createMetrics(
+  registry: Registry,
+  now: { pending: () => number; unfiltered: () => number },
+) {
   const registers = [registry];
   new Gauge({
     name: "tallystick_ingest_pending_events",
     help: "Events received and not answered yet",
     registers,
     collect() {
-      this.set(pending());
+      this.set(now.pending());
+    },
+  });
+  new Gauge({
+    name: "tallystick_key_partitions_unfiltered",
+    help: "Key partitions that are asked about every event, because their filter is not built yet",
+    registers,
+    collect() {
+      this.set(now.unfiltered());
     },
   });
   return {

@@ -89,6 +89,11 @@ export class KeyLedger implements AsyncDisposable {
     return this.#building;
   }
 
+  /** Partitions that are asked about every key, because their filter is not built yet. */
+  get unfiltered(): number {
+    return (this.#open ? 0 : 1) + this.#closed.filter(({ filter }) => !filter).length;
+  }
+
   /** Whether keys of events of this age may have been dropped, so that raw must be asked. */
   #isBelowFloor(occurredAtUs: number): boolean {
     return occurredAtUs / 1000 - this.#settings.futureToleranceMs < this.#dedupFloorMs;
@@ -166,10 +171,11 @@ export class KeyLedger implements AsyncDisposable {
     this.#dedupFloorMs = await getDedupFloorMs(this.#database.sql);
     const open = partitions.find(({ closedAtMs }) => closedAtMs === null);
     if (!open) throw new Error("no key partition is open");
-    const filters = new Map(this.#closed.map(({ partition, filter }) => [partition.no, filter]));
+    // The same objects as before: a filter under construction has to end up where it is asked.
+    const known = new Map(this.#closed.map((closed) => [closed.partition.no, closed]));
     this.#closed = partitions
       .filter(({ closedAtMs }) => closedAtMs !== null)
-      .map((partition) => ({ partition, filter: filters.get(partition.no) }));
+      .map((partition) => known.get(partition.no) ?? { partition, filter: undefined });
     if (open.no !== this.#openNo) {
       this.#open = undefined;
       this.#filling = {

@@ -99,7 +99,10 @@ export async function getDedupFloorMs(sql: Sql): Promise<number> {
   return row.floorMs;
 }
 
-/** Keys in a partition, from its size: a page holds 136 rows and rows are only ever added. Never under-counts. */
+/**
+ * Keys in a partition, from its size: a page holds 136 rows and rows are only ever added. Never under-counts, and does
+ * not keep batches waiting as counting would.
+ */
 export async function countKeysAtMost(sql: Sql, partition: number): Promise<number> {
   const [row] = await sql<{ pages: number }>`
     select pg_relation_size(${`event_key_${partition}`}::regclass) / 8192 as pages`;
@@ -131,7 +134,7 @@ export async function rotateKeyPartition(database: Database, openNo: number): Pr
     const closed = await tx.sql<{ no: number }>`
       update event_key_partition
          set closed_at = clock_timestamp(),
-             keys = (select count(*) from ${keyTable(openNo)})
+             keys = pg_relation_size(${`event_key_${openNo}`}::regclass) / 8192 * 136
        where no = ${openNo}
          and closed_at is null
       returning no`;
