@@ -22,11 +22,15 @@ export type Size = {
   /** Usual orgs that have hourly and quarter-hourly rows; all of them have daily ones. */
   queryFineOrgs: number;
   queryRepeats: number;
+  brokerEvents: number;
+  brokerRuns: number;
+  brokerBacklogEvents: number;
+  brokerPacedSeconds: number;
   naiveEvents: number;
   naiveQueryEvents: number;
 };
 
-/** A short run is for a look while working; on two idle cores it takes less than four minutes. */
+/** A short run is for a look while working; on two idle cores it takes about seven minutes. */
 export const SHORT: Size = {
   calibrationEvents: 300_000,
   calibrationRuns: 3,
@@ -44,11 +48,15 @@ export const SHORT: Size = {
   pacedSeconds: 30,
   queryFineOrgs: 20,
   queryRepeats: 15,
+  brokerEvents: 300_000,
+  brokerRuns: 1,
+  brokerBacklogEvents: 1_000_000,
+  brokerPacedSeconds: 30,
   naiveEvents: 20_000,
   naiveQueryEvents: 200_000,
 };
 
-/** A long run is for the record. Sixteen minutes or so; key partitions have the size they have in production. */
+/** A long run is for the record. An hour or so, most of it for the broker; key partitions have the size they have in production. */
 export const LONG: Size = {
   calibrationEvents: 1_000_000,
   calibrationRuns: 5,
@@ -66,6 +74,10 @@ export const LONG: Size = {
   pacedSeconds: 180,
   queryFineOrgs: 249,
   queryRepeats: 50,
+  brokerEvents: 1_000_000,
+  brokerRuns: 3,
+  brokerBacklogEvents: 10_000_000,
+  brokerPacedSeconds: 900,
   naiveEvents: 100_000,
   naiveQueryEvents: 1_000_000,
 };

@@ -10,7 +10,7 @@ export type Figures = Readonly<Record<string, number>>;
 /** A process of its own that does what it is asked, one thing after another. Disposing ends it. */
 export type Child = AsyncDisposable & {
   /** Throws when the child failed at it, or ended. */
-  ask(request: string): Promise<Figures>;
+  ask(request: string, args?: Figures): Promise<Figures>;
 };
 
 const answerSchema = z.union([
@@ -18,6 +18,8 @@ const answerSchema = z.union([
   z.object({ error: z.string() }),
 ]);
 type Answer = z.output<typeof answerSchema>;
+const requestSchema = z.object({ name: z.string(), args: z.record(z.string(), z.number()) });
+type Request = z.output<typeof requestSchema>;
 
 /** Runs a script that calls `serveParent`; resolves when it is ready for requests. */
 export async function startChild(script: URL, args: readonly string[]): Promise<Child> {
@@ -39,9 +41,9 @@ export async function startChild(script: URL, args: readonly string[]): Promise<
   let turn: Promise<unknown> = receive();
   await turn;
   return {
-    ask: (request) => {
+    ask: (name, args = {}) => {
       const answer = turn.then(() => {
-        child.send(request);
+        child.send({ name, args } satisfies Request);
         return receive();
       });
       turn = answer.catch(() => undefined);
@@ -58,14 +60,13 @@ export async function startChild(script: URL, args: readonly string[]): Promise<
 
 /** The child's side: answers requests until the parent lets go or dies. */
 export async function serveParent(
-  answers: Readonly<Record<string, () => Promise<Figures>>>,
+  answers: Readonly<Record<string, (args: Figures) => Promise<Figures>>>,
 ): Promise<void> {
   const send = (answer: Answer): void => void process.send?.(answer);
-  process.on("message", (request) => {
-    const work = answers[String(request)];
-    const figures = work
-      ? work()
-      : Promise.reject(new Error(`no such request: ${String(request)}`));
+  process.on("message", (message) => {
+    const { name, args } = requestSchema.parse(message);
+    const work = answers[name];
+    const figures = work ? work(args) : Promise.reject(new Error(`no such request: ${name}`));
     figures.then(
       (figures) => send({ figures }),
       (error: unknown) =>

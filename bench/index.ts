@@ -13,6 +13,8 @@ import { measureKeyLedger } from "./key-ledger.ts";
 import { measurePaced } from "./paced.ts";
 import { measureQueries } from "./queries.ts";
 import { measureHttp } from "./http.ts";
+import { BROKER_BENCHES } from "./broker.ts";
+import { drawSeries } from "./chart.ts";
 import { measureNaive } from "./naive.ts";
 
 const BENCHES: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
@@ -22,14 +24,23 @@ const BENCHES: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   http: measureHttp,
   paced: measurePaced,
   queries: measureQueries,
+  ...BROKER_BENCHES,
   naive: measureNaive,
 };
-const USAGE = `usage: npm run bench -- [--short|--long] [--only name,…] [--server ${SERVER_KINDS.join("|")}] [--scale 0.1]
+const USAGE = `usage: npm run bench -- [--short|--long] [--only name,…] [--write] [--server ${SERVER_KINDS.join("|")}] [--scale 0.1]
 benches: ${Object.keys(BENCHES).join(", ")}
-A whole run is written to bench/results; one of some benches, or scaled, is only printed.
+A name chooses all benches that begin with it: "broker" those that go through RabbitMQ. A whole run is written to bench/results; one of some benches only with --write, one that is scaled never.
 `;
 
-type Options = { mode: "short" | "long"; names: string[]; server: ServerKind; scale: number };
+type Options = {
+  mode: "short" | "long";
+  names: string[];
+  /** As it was chosen, for the name of the file; undefined: all. */
+  only: string | undefined;
+  isWritten: boolean;
+  server: ServerKind;
+  scale: number;
+};
 type Outcome = { report: Report; machine: Machine; calibration: number; failed: string[] };
 
 const startedMs = performance.now();
@@ -43,31 +54,39 @@ function readOptions(): Options | undefined {
         short: { type: "boolean" },
         long: { type: "boolean" },
         only: { type: "string" },
+        write: { type: "boolean" },
         server: { type: "string", default: "embedded" },
         scale: { type: "string", default: "1" },
       },
     });
-    const names = values.only?.split(",") ?? Object.keys(BENCHES);
-    const unknown = names.find((name) => !Object.hasOwn(BENCHES, name));
-    if (unknown !== undefined) throw new Error(`there is no bench "${unknown}"`);
+    const names = (values.only?.split(",") ?? Object.keys(BENCHES)).flatMap(namesOf);
     const server = SERVER_KINDS.find((kind) => kind === values.server);
     if (server === undefined) throw new Error(`there is no server "${values.server}"`);
     const scale = Number(values.scale);
     if (!(scale > 0 && scale <= 1)) throw new Error("--scale is above 0 and at most 1");
     if (values.short && values.long) throw new Error("--short or --long, not both");
-    return { mode: values.long ? "long" : "short", names, server, scale };
+    const isWritten = scale === 1 && (values.only === undefined || values.write === true);
+    const { only } = values;
+    return { mode: values.long ? "long" : "short", names, only, isWritten, server, scale };
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n${USAGE}`);
     return undefined;
   }
 }
 
+function namesOf(chosen: string): string[] {
+  const names = Object.keys(BENCHES).filter(
+    (name) => name === chosen || name.startsWith(`${chosen}-`),
+  );
+  if (names.length === 0) throw new Error(`there is no bench "${chosen}"`);
+  return names;
+}
+
 /** Runs the benches and returns the exit code: 1 when one of them failed, whatever the budgets say. */
 async function run(options: Options): Promise<number> {
   const outcome = await measure(options);
   process.stdout.write(`${outcome.report.formatTable()}\n`);
-  const isWhole = options.scale === 1 && options.names.length === Object.keys(BENCHES).length;
-  if (isWhole && outcome.failed.length === 0) await writeResults(options, outcome);
+  if (options.isWritten && outcome.failed.length === 0) await writeResults(options, outcome);
   for (const name of outcome.failed) say(`${name} failed; see above`);
   return outcome.failed.length > 0 ? 1 : 0;
 }
@@ -118,16 +137,21 @@ function stopOnSignals(scope: AsyncDisposableStack): void {
 }
 
 async function writeResults(
-  { mode, server }: Options,
+  { mode, only, server }: Options,
   { report, machine, calibration }: Outcome,
 ): Promise<void> {
   const date = new Date(systemClock.now()).toISOString();
   const folder = new URL("./results/", import.meta.url);
   await mkdir(folder, { recursive: true });
-  const name = `${date.slice(0, 10)}-${mode}${server === "embedded" ? "" : `-${server}`}.json`;
-  const results = { date, mode, server, machine, calibration, figures: report.rows };
-  await writeFile(new URL(name, folder), `${JSON.stringify(results, null, 2)}\n`);
-  say(`written to bench/results/${name}`);
+  const parts = [date.slice(0, 10), mode, ...(only?.split(",") ?? [])];
+  const name = [...parts, ...(server === "embedded" ? [] : [server])].join("-");
+  const { rows: figures, series, facts } = report;
+  const results = { date, mode, server, machine: { ...machine, ...facts }, calibration, figures };
+  await writeFile(new URL(`${name}.json`, folder), `${JSON.stringify(results, null, 2)}\n`);
+  say(`written to bench/results/${name}.json`);
+  if (series.length === 0) return;
+  await writeFile(new URL(`${name}.series.json`, folder), `${JSON.stringify(series)}\n`);
+  await writeFile(new URL(`${name}.svg`, folder), drawSeries(series));
 }
 
 function say(text: string): void {

@@ -63,6 +63,25 @@ export function readPostgresCpuUs(postmasterPid: number): number | null {
   return totalUs;
 }
 
+/** CPU time of a process with all its threads and the children it has reaped, µs. Null where there is no /proc. */
+export function readProcessCpuUs(pid: number): number | null {
+  const stat = readStat(pid);
+  return stat ? stat.ownUs + stat.reapedUs : null;
+}
+
+/** Memory of a process that is resident now, and the most that ever was, bytes. Undefined where there is no /proc. */
+export function readMemory(pid: number): { residentBytes: number; peakBytes: number } | undefined {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/status`, "latin1");
+  } catch {
+    return undefined;
+  }
+  const kib = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1] ?? 0);
+  return { residentBytes: kib("VmRSS") * 1024, peakBytes: kib("VmHWM") * 1024 };
+}
+
 /** A process's line in /proc; undefined when it is gone. */
 function readStat(pid: number): ProcessStat | undefined {
   let text: string;

@@ -14,6 +14,16 @@ export type Row = {
   budget?: Budget | undefined;
 };
 
+/** Figures over time, for a picture: seconds from the beginning of a measurement, and values. */
+export type Series = {
+  bench: string;
+  what: string;
+  unit: string;
+  points: readonly (readonly [seconds: number, value: number])[];
+};
+
+const POINTS_MAX = 600;
+
 /** A budget from below, on the value or the ratio. */
 export const atLeast = (value: number, least: number, unit = ""): Budget => ({
   text: `≥ ${formatNumber(least)}${unit && ` ${unit}`}`,
@@ -29,9 +39,17 @@ export const atMost = (value: number, most: number, unit = ""): Budget => ({
 /** The figures of a run, in the order measured. */
 export class Report {
   readonly rows: Row[] = [];
+  readonly series: Series[] = [];
+  /** What figures depend on beside the machine: versions, by name. */
+  readonly facts: Record<string, string> = {};
 
   add(row: Row): void {
     this.rows.push(row);
+  }
+
+  /** Of very many points, the highest of each stretch of time is kept. */
+  addSeries(series: Series): void {
+    this.series.push({ ...series, points: thin(series.points) });
   }
 
   /** One line a figure, aligned. */
@@ -62,6 +80,16 @@ export class Report {
       ...lines.map(format),
     ].join("\n");
   }
+}
+
+function thin(points: Series["points"]): Series["points"] {
+  const step = Math.ceil(points.length / POINTS_MAX);
+  const kept: Series["points"][number][] = [];
+  for (let at = 0; at < points.length; at += step) {
+    const stretch = points.slice(at, at + step);
+    kept.push(stretch.reduce((highest, point) => (point[1] > highest[1] ? point : highest)));
+  }
+  return kept.map(([seconds, value]) => [Number(seconds.toFixed(2)), Number(value.toPrecision(6))]);
 }
 
 /** Three significant digits below 1,000, whole numbers with separators above. */

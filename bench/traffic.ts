@@ -66,11 +66,14 @@ export class Traffic {
     );
   }
 
+  /** Events within the span, each as `line` makes it. */
+  lines(events: number, span: Span): string[] {
+    return Array.from({ length: events }, (_, i) => this.line(this.#instant(span, i / events)));
+  }
+
   /** An NDJSON body of `events` events within the span. */
   body(events: number, span: Span): Buffer {
-    let text = "";
-    for (let i = 0; i < events; i++) text += `${this.line(this.#instant(span, i / events))}\n`;
-    return Buffer.from(text, "latin1");
+    return Buffer.from(`${this.lines(events, span).join("\n")}\n`, "latin1");
   }
 
   /** `events` events as bodies of `BODY_EVENTS`, which follow each other through the span. */

@@ -1,4 +1,4 @@
-import { existsSync, globSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runForText, runOnTerminal } from "./child.mjs";
 import { pathWith } from "./install.mjs";
@@ -46,6 +46,10 @@ const TASKS = {
         ...args,
       ]),
   },
+  build: {
+    about: "dist/: what the package export tallystick/producer is",
+    run: build,
+  },
   bench: {
     about: "the benchmarks, against the budgets",
     run: (dev, args) => runNode(dev, ["bench/index.ts", ...args]),
@@ -81,6 +85,12 @@ const runTool = ({ root, env }, tool, args) =>
     cwd: root,
     interrupts: "terminal",
   });
+
+/** The producer module as plain JavaScript with types: Node.js does not strip those of installed packages. */
+async function build(dev) {
+  rmSync(join(dev.root, "dist"), { recursive: true, force: true });
+  return await runTool(dev, "tsc", ["-p", "tsconfig.producer.json"]);
+}
 
 async function runTests(dev, args) {
   const options = args.filter((arg) => arg.startsWith("-"));

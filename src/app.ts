@@ -1,47 +1,47 @@
 import { randomInt, randomUUID } from "node:crypto";
 import { readFile, rm } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import manifest from "../package.json" with { type: "json" };
 import { openApi, type Api, type ApiLimits, type ReadinessProbe } from "#api";
 import { createAuthenticator } from "#auth";
 import type { Config } from "#config";
-import { openIngestor, type Ingestor, type IngestSettings } from "#ingest";
-import { createCrash, neverCrash, OperatorError, type Clock, type Logger } from "#kernel";
+import { openIngestor, type Ingestor } from "#ingest";
+import { createCrash, neverCrash, OperatorError, type Clock } from "#kernel";
 import {
   checkMachine,
   checkPostgres,
-  connectPostgres,
-  findDataDirHolder,
-  findEmbeddedUrl,
   openDataDir,
   openPostgres,
   writePrivateFile,
   type Check,
 } from "#platform";
-import {
-  startReconciler,
-  startRetention,
-  startRollup,
-  verify,
-  type Rollup,
-  type VerifyProgress,
-  type VerifyRange,
-  type VerifyReport,
-} from "#rollup";
+import { startReconciler, startRetention, startRollup, type Rollup } from "#rollup";
 import {
   explainSchemaVersion,
   getSchemaVersion,
   listConsumerProgress,
   listTablesWithoutRowSecurity,
   migrate,
-  openDatabase,
   type Database,
   type SchemaVersion,
 } from "#store";
+import { ingestSettings, openAppDatabase } from "./app/database.ts";
+import type { AppDeps } from "./app/deps.ts";
+import { checkBroker } from "./app/broker-check.ts";
+import { openPublisher } from "./app/publisher.ts";
+import { describeTransports, startTransports, type Transports } from "./app/transports.ts";
 
 export type { Check } from "#platform";
-export type { Difference, VerifyProgress, VerifyRange, VerifyReport } from "#rollup";
+export type { Difference, VerifyRange } from "#rollup";
+export type { AppDeps } from "./app/deps.ts";
+export {
+  replayStream,
+  type ReplayOrder,
+  type ReplayProgress,
+  type ReplayReport,
+} from "./app/replay.ts";
+export { verifyDatabase, type VerifyProgress, type VerifyReport } from "./app/verify.ts";
 /** For `import`: how the rows of foreign files become events. */
 export {
   createAzureTraceAdapter,
@@ -57,18 +57,6 @@ export {
 
 /** Of this program. */
 export const VERSION: string = manifest.version;
-
-/** What the app takes from outside. */
-export type AppDeps = {
-  logger: Logger;
-  clock: Clock;
-  /** 0 ≤ random() < 1: jitter and names, no secrets. */
-  random: () => number;
-  /** Told in a few words what takes time while starting. */
-  onProgress: (step: string) => void;
-  /** Aborted: starting ends at the next step. */
-  signal: AbortSignal;
-};
 
 /** The running service. Disposing drains it and stops everything, in the reverse order of the start. */
 export type App = AsyncDisposable & {
@@ -89,10 +77,6 @@ export type AdminKey = { key: string; file: string; isNew: boolean };
 
 /** Shares of the grace period: answers under way first, then what they left to commit; PostgreSQL takes the rest. */
 const DRAIN_SHARE = 0.4;
-const API_CONNECTIONS = 8;
-/** Owner connections beside the lanes: two rollup consumers, reconciliation, and single statements. */
-const OWNER_CONNECTIONS_SPARE = 6;
-
 /**
  * Starts everything and resolves when the API answers. Throws OperatorError with what to do when a setting, the
  * machine or the database is in the way; whatever was started by then is stopped again.
@@ -134,18 +118,37 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
   );
   scope.use(startReconciler({ database, clock, logger }));
   scope.use(startRetention({ database, logger, settings: config }));
+  const transports = startTransports(config, {
+    database,
+    ingestor,
+    clock,
+    logger,
+    registry,
+    crash,
+    random,
+  });
+  if (transports) scope.use(transports);
+  const publisher = scope.use(openPublisher(config, { logger, random }));
   scope.defer(() => crash("shutdown_mid_drain"));
   signal.throwIfAborted();
   const api = scope.use(
     await listen(config, {
       database,
       ingestor,
+      publisher,
       authenticator: createAuthenticator({ adminKey: adminKey.key }),
       registry,
       logger,
       clock,
       createId: randomUUID,
-      probes: createProbes({ database, ingestor, rollup, clock, databaseUrl: postgres.url }),
+      probes: createProbes({
+        database,
+        ingestor,
+        rollup,
+        clock,
+        databaseUrl: postgres.url,
+        transports,
+      }),
       limits: apiLimits(config),
       version: VERSION,
     }),
@@ -192,7 +195,8 @@ export async function diagnose(config: Config, clock: Clock): Promise<Check[]> {
   const checks = await checkMachine(config, clock);
   const { check, url } = await checkPostgres(config);
   checks.push(check);
-  if (url === undefined || check.state === "failed") return checks;
+  if (url === undefined || check.state === "failed")
+    return [...checks, ...(await checkBroker(config, undefined))];
 
   const version = await getSchemaVersion(url);
   const state = {
@@ -206,7 +210,7 @@ export async function diagnose(config: Config, clock: Clock): Promise<Check[]> {
     state: state[version.state],
     detail: explainSchemaVersion(version),
   });
-  if (version.schemaVersion === 0) return checks;
+  if (version.schemaVersion === 0) return [...checks, ...(await checkBroker(config, undefined))];
 
   await using database = await openAppDatabase(url, config, () => undefined);
   const open = (await listTablesWithoutRowSecurity(database.sql)).map((row) => row.table);
@@ -218,84 +222,9 @@ export async function diagnose(config: Config, clock: Clock): Promise<Check[]> {
         ? "every table of orgs' data is behind row-level security"
         : `${open.join(", ")} lack row-level security: somebody changed the schema by hand. Put it back: \`alter table … force row level security\`.`,
   });
+  checks.push(...(await checkBroker(config, database)));
   return checks;
 }
-
-/** One statement of a verification may take this long: it reads all events of a day. */
-const VERIFY_STATEMENT_MS_MAX = 600_000;
-
-/**
- * Compares all that is stored with itself, whether the service runs or not: the database brought along is started for
- * the time when it does not. Reads only. Throws OperatorError when there is no database, or none of this version.
- */
-export async function verifyDatabase(
-  config: Config,
-  deps: AppDeps,
-  { range, onVerified }: { range: VerifyRange; onVerified: (progress: VerifyProgress) => void },
-): Promise<VerifyReport> {
-  await using scope = new AsyncDisposableStack();
-  const url = config.databaseUrl ?? (await reachEmbedded(config, deps, scope));
-  await connectPostgres(url, { ...deps, attemptsMax: 3 });
-  const version = await getSchemaVersion(url);
-  if (version.state !== "current") throw new OperatorError(explainSchemaVersion(version));
-  const patient = { ...config, ownerStatementMsMax: VERIFY_STATEMENT_MS_MAX };
-  const database = scope.use(await openAppDatabase(url, patient, () => undefined));
-  return await verify({ database, clock: deps.clock }, range, (progress) => {
-    deps.signal.throwIfAborted();
-    onVerified(progress);
-  });
-}
-
-/** The embedded database of a service that runs, or else of its own until the scope ends. */
-async function reachEmbedded(
-  config: Config,
-  deps: AppDeps,
-  scope: AsyncDisposableStack,
-): Promise<string> {
-  const folder = resolve(config.dataDir);
-  const url = await findEmbeddedUrl(folder);
-  if (url === undefined)
-    throw new OperatorError(
-      `${folder} holds no database yet: the first "tallystick start" makes it.`,
-    );
-  if ((await findDataDirHolder(folder, deps.clock)) !== undefined) return url;
-  const dataDir = scope.use(await openDataDir(folder, deps.clock));
-  return scope.use(await openPostgres(config, dataDir.path, deps)).url;
-}
-
-const openAppDatabase = (
-  url: string,
-  config: Config,
-  onIdleError: (error: Error) => void,
-): Promise<Database> =>
-  openDatabase({
-    url,
-    ownerConnectionsMax: config.ingestLanes + OWNER_CONNECTIONS_SPARE,
-    apiConnectionsMax: API_CONNECTIONS,
-    ownerStatementMsMax: config.ownerStatementMsMax,
-    apiStatementMsMax: config.apiStatementMsMax,
-    connectMsMax: 5_000,
-    onIdleError,
-  });
-
-const ingestSettings = (config: Config): IngestSettings => ({
-  lanes: config.ingestLanes,
-  batchEventsMax: config.ingestBatchEventsMax,
-  pendingEventsMax: config.ingestPendingEventsMax,
-  pendingBytesMax: config.ingestPendingBytesMax,
-  waitMsMax: 10_000,
-  rawRetentionDays: config.rawRetentionDays,
-  futureToleranceSeconds: config.futureToleranceSeconds,
-  leaseSeconds: 15,
-  members: {
-    orgsMax: 10_000,
-    modelsMax: config.modelsPerOrgMax,
-    clientsMax: config.clientsPerOrgMax,
-    actorsMax: config.actorsPerOrgMax,
-    errorCodesMax: 1000,
-  },
-  keys: { partitionKeysMax: config.keyPartitionKeysMax, windowHours: config.dedupWindowDays * 24 },
-});
 
 const apiLimits = (config: Config): ApiLimits => ({
   bodyBytesMax: config.httpBodyBytesMax,
@@ -338,6 +267,7 @@ type ProbeDeps = {
   rollup: Rollup;
   clock: Clock;
   databaseUrl: string;
+  transports: Transports | undefined;
 };
 const SCHEMA_CHECK_MS = 30_000;
 
@@ -346,7 +276,7 @@ const SCHEMA_CHECK_MS = 30_000;
  * would stop ingestion as well, and help nothing.
  */
 function createProbes(deps: ProbeDeps): Record<string, ReadinessProbe> {
-  const { database, ingestor, rollup, clock, databaseUrl } = deps;
+  const { database, ingestor, rollup, clock, databaseUrl, transports } = deps;
   let schema: { version: SchemaVersion; atMs: number } | undefined;
   return {
     database: async () => {
@@ -363,6 +293,9 @@ function createProbes(deps: ProbeDeps): Record<string, ReadinessProbe> {
     ingest: async () => ({
       ok: true,
       detail: `${ingestor.pendingEvents} events waiting to be committed${ingestor.trouble === undefined ? "" : `: ${ingestor.trouble}`}`,
+    }),
+    ...(transports && {
+      broker: async () => ({ ok: true, detail: describeTransports(transports) }),
     }),
     rollup: async () => ({
       ok: true,

@@ -11,6 +11,7 @@ const COMMANDS = new Map<string, () => Promise<Command>>([
   ["demo", async () => (await import("./cli/demo.ts")).demoCommand],
   ["migrate", async () => (await import("./cli/migrate.ts")).migrateCommand],
   ["import", async () => (await import("./cli/import.ts")).importCommand],
+  ["replay", async () => (await import("./cli/replay.ts")).replayCommand],
   ["verify", async () => (await import("./cli/verify.ts")).verifyCommand],
   ["quarantine", async () => (await import("./cli/quarantine.ts")).quarantineCommand],
   ["config", async () => (await import("./cli/config.ts")).configCommand],

@@ -17,16 +17,18 @@ const LAYERS: Record<string, readonly string[]> = {
   kernel: [],
   contract: ["kernel"],
   store: ["contract", "kernel"],
-  ingest: ["store", "contract", "kernel"],
+  broker: [],
+  ingest: ["broker", "store", "contract", "kernel"],
   rollup: ["store", "contract", "kernel"],
   query: ["store", "contract", "kernel"],
   auth: ["store", "contract", "kernel"],
   api: ["query", "rollup", "ingest", "auth", "config", "contract", "kernel"],
   config: ["kernel"],
-  platform: ["config", "kernel"],
+  platform: ["broker", "config", "kernel"],
   app: [
     "api",
     "auth",
+    "broker",
     "config",
     "contract",
     "ingest",
@@ -48,7 +50,7 @@ function listFiles(): string[] {
   if (git.status === 0) return git.stdout.split("\n").filter((file) => file !== "");
   return globSync("**/*", {
     cwd: root,
-    exclude: (name) => ["node_modules", ".git", ".tallystick"].includes(name),
+    exclude: (name) => ["node_modules", ".git", ".tallystick", "dist"].includes(name),
   });
 }
 
@@ -179,6 +181,26 @@ test("no layer is reached past its face from tests and benchmarks", () => {
   hold("tests and benchmarks use #layer too (a test of a layer's inside lies beside it)", broken);
 });
 
+test("RabbitMQ is spoken in the broker layer and nowhere else", () => {
+  const broken = production
+    .filter((file) => layerOf(file) !== "broker")
+    .flatMap(importsOf)
+    .flatMap(({ file, specifier }) =>
+      /^amqplib(?:\/|$)/.test(specifier) ? [`${file} imports ${specifier}`] : [],
+    );
+  hold("amqplib is imported in src/broker only (tests and benchmarks may)", broken);
+});
+
+test("the broker layer stands alone: it is also published as tallystick/producer", () => {
+  const broken = production
+    .filter((file) => layerOf(file) === "broker")
+    .flatMap(importsOf)
+    .flatMap(({ file, specifier }) =>
+      /^(?:\.\/|node:|amqplib$)/.test(specifier) ? [] : [`${file} imports ${specifier}`],
+    );
+  hold("src/broker imports its own files, amqplib and node: only", broken);
+});
+
 test("files stay short", () => {
   const broken = sources
     .map((file) => ({ file, lines: textOf(file).split("\n").length }))
@@ -288,7 +310,7 @@ test("the lock file serves behind any registry and on every platform", () => {
 
 test("every npm script and file that a page names exists", () => {
   const manifest: { scripts: Record<string, string> } = JSON.parse(textOf("package.json"));
-  const builtin = new Set(["ci", "install", "view", "config", "cache", "help"]);
+  const builtin = new Set(["ci", "install", "pack", "view", "config", "cache", "help"]);
   const broken = pages.flatMap((page) =>
     [...textOf(page).matchAll(/(?:^|`|&& )npm (?:run )?([a-z][a-z:-]*)/gm)].flatMap(
       ([said, script]) =>

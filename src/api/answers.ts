@@ -311,7 +311,18 @@ const freshnessFields = {
   consumers: z
     .object({ usage: consumer, people: consumer })
     .describe("usage is behind every answer but those by client or actor, which rest on people."),
-  sources: z.array(z.object({ source: z.string(), ...newest })),
+  sources: z.array(
+    z.object({
+      source: z.string(),
+      lagMessages: z
+        .int()
+        .nullable()
+        .describe(
+          "Messages that a stream holds and that are not counted; null: not known, or none.",
+        ),
+      ...newest,
+    }),
+  ),
   freshness,
 };
 
@@ -323,5 +334,38 @@ export const freshnessAnswer = z
   })
   .meta({ id: "FreshnessAnswer" });
 export const systemFreshnessAnswer = z
-  .object({ ...freshnessFields, orgs: z.array(z.object({ orgId: z.string(), ...newest })) })
+  .object({
+    ...freshnessFields,
+    streams: z.array(
+      z.object({
+        source: z.string(),
+        stream: z.string(),
+        lastOffset: z.int().nullable().describe("Of the last message committed."),
+        headOffset: z
+          .int()
+          .nullable()
+          .describe("Of the last message the stream held when looked at."),
+        headSeenAt: z.string().nullable(),
+        lagMessages: z.int().nullable(),
+        isRead: z.boolean().describe("Whether a process reads it at present."),
+        lastCommittedAt: z.string().nullable(),
+      }),
+    ),
+    streamIncidents: z
+      .array(
+        z.object({
+          source: z.string(),
+          stream: z.string(),
+          kind: z.enum(["gap", "recreated", "unreadable"]),
+          fromOffset: z.int(),
+          toOffset: z.int().nullable(),
+          foundAt: z.string(),
+          detail: z.string(),
+        }),
+      )
+      .describe(
+        "The newest first: offsets that were gone before they were read, and streams made anew.",
+      ),
+    orgs: z.array(z.object({ orgId: z.string(), ...newest })),
+  })
   .meta({ id: "SystemFreshnessAnswer" });

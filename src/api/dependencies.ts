@@ -23,6 +23,29 @@ export type ProbeResult = { ok: boolean; detail: string };
 /** Asked at every readiness request; may throw, and may take its time: an answer is given without it then. */
 export type ReadinessProbe = () => Promise<ProbeResult>;
 
+/** What goes with a body of events that is published. */
+export type PublishedBody = {
+  contentType: string;
+  /** How the body is compressed; undefined: not at all. */
+  contentEncoding: string | undefined;
+  correlationId: string;
+  /** Text headers of the message. */
+  headers: Readonly<Record<string, string>>;
+};
+
+/** `detail` is a sentence for the caller: no addresses, no secrets. The broker may have the body all the same. */
+export type PublishOutcome = { isPublished: true } | { isPublished: false; detail: string };
+
+/** Hands bodies of events to a message broker, from which they are consumed and counted. */
+export type EventPublisher = {
+  /** What becomes of a body that the broker does not confirm: it is refused, or committed here. */
+  readonly fallback: "refuse" | "direct";
+  /** Bodies larger than this once decompressed are committed here: consumers would not read them. */
+  readonly bodyBytesMax: number;
+  /** Says within seconds whether the broker keeps the body, as it came, durably. */
+  publish(body: Buffer, about: PublishedBody): Promise<PublishOutcome>;
+};
+
 /** Limits of the HTTP side. All bytes and milliseconds. */
 export type ApiLimits = {
   /** One request body, as sent and decompressed. */
@@ -43,6 +66,8 @@ export type ApiLimits = {
 export type ApiDependencies = {
   database: Database;
   ingestor: Ingestor;
+  /** Where events go instead of being committed before the answer; undefined: they are. */
+  publisher: EventPublisher | undefined;
   authenticator: Authenticator;
   /** Metrics served at /metrics; the API adds its own. */
   registry: Registry;

@@ -38,6 +38,11 @@ export const PROBLEMS = {
     title: "The database cannot be reached",
     retryAfterSeconds: 2,
   },
+  broker_unavailable: {
+    status: 503,
+    title: "The message broker does not take events",
+    retryAfterSeconds: 5,
+  },
   timeout: { status: 503, title: "The answer took too long", retryAfterSeconds: 2 },
 } as const satisfies Record<FailureCode, ProblemKind>;
 

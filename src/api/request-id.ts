@@ -10,7 +10,11 @@ const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$/;
 export function requestIdOf(headers: IncomingHttpHeaders, createId: () => string): string {
   const given = headers["x-request-id"];
   if (typeof given === "string" && GIVEN.test(given)) return given;
-  const { traceparent } = headers;
-  const traceId = typeof traceparent === "string" ? TRACEPARENT.exec(traceparent)?.[1] : undefined;
+  const traceId = TRACEPARENT.exec(traceparentOf(headers) ?? "")?.[1];
   return traceId !== undefined && !/^0+$/.test(traceId) ? traceId : createId();
+}
+
+/** The request's W3C `traceparent`, if it has a well-formed one. */
+export function traceparentOf({ traceparent }: IncomingHttpHeaders): string | undefined {
+  return typeof traceparent === "string" && TRACEPARENT.test(traceparent) ? traceparent : undefined;
 }

@@ -118,6 +118,7 @@ function sendProblem(error: unknown, { request, reply, context }: ProblemPlace):
     send(reply, known === undefined ? problem : { ...problem, freshness: known });
     return;
   }
+  if (failure.code === "broker_unavailable") logOutage(failure, request, context.logger);
   send(reply, problem);
 }
 

@@ -7,7 +7,7 @@ import { createLogger, neverCrash } from "#kernel";
 import type { Database } from "#query";
 import { startRollup } from "#rollup";
 import { openApi } from "./api.ts";
-import type { ApiLimits, ReadinessProbe } from "./dependencies.ts";
+import type { ApiLimits, EventPublisher, ReadinessProbe } from "./dependencies.ts";
 
 const KEY = "test-admin-key";
 export const NOW = "2026-11-20T12:00:00Z";
@@ -69,6 +69,7 @@ export type IngestAnswer = {
 export type TestApiOptions = {
   limits?: Partial<ApiLimits>;
   probes?: Record<string, ReadinessProbe>;
+  publisher?: EventPublisher;
   apiStatementMsMax?: number;
   /** The database as the API reaches it; ingestor and rollup keep their own way. */
   reach?: (db: TestDatabase) => Promise<Database>;
@@ -121,6 +122,7 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
       host: "127.0.0.1",
       port: 0,
       ingestor,
+      publisher: options.publisher,
       authenticator: createAuthenticator({ adminKey: KEY }),
       createId: randomUUID,
       probes: options.probes ?? {},

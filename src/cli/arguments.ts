@@ -52,3 +52,21 @@ export function apiHintsOf(values: ServiceValues, env: CommandIo["env"]): ApiHin
 /** The data directory: as given, else DATA_DIR, else the default. */
 export const dataDirOf = (values: Pick<ServiceValues, "data-dir">, env: CommandIo["env"]): string =>
   loadConfig(env, { DATA_DIR: values["data-dir"] }).config.dataDir;
+
+/** A day, or an instant with its zone, as ms: what a clock without a zone means is nobody's to guess. */
+export function parseTime(option: string, text: string): number {
+  const ms = findTime(text);
+  if (ms === undefined)
+    throw new UsageError(
+      `${option} must be a day (2026-11-20) or a time with its zone (2026-11-20T10:00:00Z).`,
+    );
+  return ms;
+}
+
+/** The same; undefined when the text is neither. */
+export function findTime(text: string): number | undefined {
+  const ms = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)
+    ? Date.parse(text)
+    : Number.NaN;
+  return Number.isNaN(ms) ? undefined : ms;
+}

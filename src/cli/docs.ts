@@ -5,6 +5,7 @@ import { doctorCommand } from "./doctor.ts";
 import { importCommand } from "./import.ts";
 import { migrateCommand } from "./migrate.ts";
 import { quarantineCommand } from "./quarantine.ts";
+import { replayCommand } from "./replay.ts";
 import { startCommand } from "./start.ts";
 import { verifyCommand } from "./verify.ts";
 
@@ -35,8 +36,8 @@ The same for all commands, and stable.
 
 \`import\` and \`quarantine\` talk to a running service over its HTTP API. They read \`service.json\` and \`admin-key\` in the data
 directory, so beside the service they need no options. For one elsewhere give \`--url\`, and its key in
-\`TALLYSTICK_API_KEY\`: what stands on a command line can be read by everybody on the machine. \`verify\`, \`migrate\` and
-\`doctor\` talk to the database: the one in the data directory, or the one that \`DATABASE_URL\` names.
+\`TALLYSTICK_API_KEY\`: what stands on a command line can be read by everybody on the machine. \`verify\`, \`replay\`, \`migrate\`
+and \`doctor\` talk to the database: the one in the data directory, or the one that \`DATABASE_URL\` names.
 `;
 
 const IMPORT_MORE = `What a row becomes:
@@ -59,6 +60,17 @@ under the source \`import/<first 12 digits of the file's SHA-256>\`. A service t
 several minutes long.
 `;
 
+const REPLAY_MORE = `For the time after a mistake: events that a stream held and that are missing, because a position was set by hand, a
+backup was restored, or data was deleted. What is counted stays counted once, so that more than is missing may be
+replayed. The ledger has the events under the source \`replay/stream/<name>\`, with the number of the partition; the
+position of the live consumption does not move, and the service may be running.
+
+Offsets are each stream's own: of a super stream all partitions are read from the same number. Messages that were
+published together are stored together: from a time on, some that are a little older come along. What was refused when
+it came first is refused again, and stands in quarantine twice. With \`--backfill\`, events of days whose single events
+were deleted are still refused: nobody could tell whether they are counted.
+`;
+
 /** What comes after a command's help text. */
 const MORE: Readonly<Record<string, string>> = {
   start: examples("tallystick start", "PORT=9000 DATA_DIR=/var/lib/tallystick tallystick start"),
@@ -69,6 +81,11 @@ const MORE: Readonly<Record<string, string>> = {
     "zcat calls.csv.gz | tallystick import - --format csv --org acme --set status=success \\\n    --column occurred_at=Time --column model_id=Model --column input_tokens=Prompt --column output_tokens=Completion",
     "tallystick import AzureLLMInferenceTrace_conv.csv --format azure-llm-trace --org acme --model chat-large --backfill",
   )}\n${IMPORT_MORE}`,
+  replay: `${examples(
+    "tallystick replay --source stream/analytics.usage.v1 --from first",
+    "tallystick replay --source stream/analytics.usage.v1 --from 2026-11-20T10:00:00Z",
+    "tallystick replay --source stream/analytics.usage.v1-2 --from 120000 --to 130000 --json",
+  )}\n${REPLAY_MORE}`,
   verify: examples(
     "tallystick verify",
     "tallystick verify --from 2026-11-01 --to 2026-11-08 --json",
@@ -91,6 +108,7 @@ const COMMANDS: readonly Command[] = [
   startCommand,
   demoCommand,
   importCommand,
+  replayCommand,
   verifyCommand,
   quarantineCommand,
   migrateCommand,

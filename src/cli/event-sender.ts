@@ -62,7 +62,8 @@ export function createEventSender(options: SenderOptions): EventSender {
       "tallystick-source": options.source,
       ...(isLocal ? {} : { "content-encoding": "gzip" }),
     };
-    const query = options.backfill ? { backfill: "true" } : {};
+    // Rows are reported by what became of each, which a broker in between could not tell.
+    const query = { direct: "true", ...(options.backfill ? { backfill: "true" } : {}) };
     const { results } = await retryAnswer(
       () =>
         client.request(

@@ -1,7 +1,7 @@
-import { verifyDatabase, type VerifyReport } from "#app";
+import { verifyDatabase, type VerifyProgress, type VerifyReport } from "#app";
 import { loadConfig } from "#config";
 import { createLogger, systemClock } from "#kernel";
-import { parseArguments } from "./arguments.ts";
+import { parseArguments, parseTime } from "./arguments.ts";
 import { type Command, type CommandIo, EXIT, UsageError } from "./command.ts";
 import { createProgress } from "./progress.ts";
 import { formatCount, formatNumber, formatTable } from "./table.ts";
@@ -9,8 +9,9 @@ import { formatCount, formatNumber, formatTable } from "./table.ts";
 const usage = `tallystick verify [options]
 
 Compares all that is stored with itself: the delivery ledger, the raw events, the keys that recognise duplicates, and
-every rollup, latency bins included. Names each difference with org, hour, source and both figures. Reads only; the
-service may be running (the comparison rests on one snapshot) or not.
+every rollup, latency bins included. Where RABBITMQ_URL names a broker that can be reached, streams are read once more
+from their first message up to where they were consumed, and compared with what was counted. Names each difference with
+org, hour, source and both figures. Reads only; the service may be running (the comparison rests on one snapshot) or not.
 
   --from TIME         from this day on: 2026-11-20 or 2026-11-20T10:00:00Z; whole UTC days are compared (default: all)
   --to TIME           up to and without this time
@@ -51,12 +52,7 @@ export const verifyCommand: Command = {
         },
         {
           range,
-          onVerified: ({ daysDone, days }) =>
-            progress.show({
-              done: daysDone,
-              total: days,
-              text: `${formatNumber(daysDone)} of ${formatCount(days, "day")} compared`,
-            }),
+          onVerified: (state) => progress.show(describeProgress(state)),
         },
       );
       progress.clear();
@@ -68,6 +64,19 @@ export const verifyCommand: Command = {
     }
   },
 };
+
+function describeProgress(state: VerifyProgress): { done: number; total: number; text: string } {
+  if ("days" in state) {
+    const { daysDone: done, days: total } = state;
+    return {
+      done,
+      total,
+      text: `${formatNumber(done)} of ${formatCount(total, "day")} compared`,
+    };
+  }
+  const { stream, offsetsDone: done, offsets: total } = state;
+  return { done, total, text: `${stream}: ${formatNumber(done)} of ${formatNumber(total)} read` };
+}
 
 function parseRange(
   from: string | undefined,
@@ -83,18 +92,6 @@ function parseRange(
   return range;
 }
 
-/** A day, or an instant with its zone: what a clock without a zone means is nobody's to guess. */
-function parseTime(option: string, text: string): number {
-  const ms = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2}))?$/.test(text)
-    ? Date.parse(text)
-    : Number.NaN;
-  if (Number.isNaN(ms))
-    throw new UsageError(
-      `${option} must be a day (2026-11-20) or a time with its zone (2026-11-20T10:00:00Z).`,
-    );
-  return ms;
-}
-
 /** What is compared, by the name that differences carry. */
 const CHECKS = [
   { name: "ledger", title: "ledger and raw events" },
@@ -102,6 +99,7 @@ const CHECKS = [
   { name: "keys", title: "raw events and their keys" },
   { name: "key_count", title: "number of keys" },
   { name: "rollup_", title: "rollups and raw events" },
+  { name: "stream", title: "streams and committed batches" },
 ] as const;
 
 const COLUMNS = [
@@ -115,15 +113,22 @@ const COLUMNS = [
 ];
 
 function printReport(report: VerifyReport, seconds: number, io: CommandIo): void {
-  if (report.from === null || report.to === null) {
+  if ((report.from === null || report.to === null) && report.differenceCount === 0) {
     io.stdout.write("There is nothing to compare yet.\n");
     return;
   }
-  const { differences, differenceCount } = report;
+  const days = [report.from, report.to].map((time) => time?.slice(0, 10) ?? "–").join(" to ");
   io.stdout.write(
-    `${report.from.slice(0, 10)} to ${report.to.slice(0, 10)}, ${formatCount(report.daysChecked, "day")} (UTC), compared in ${formatNumber(seconds)} s\n`,
+    `${days}, ${formatCount(report.daysChecked, "day")} (UTC), compared in ${formatNumber(seconds)} s\n`,
   );
+  printChecks(report, io);
+  printStreams(report, io);
+  printDifferences(report, io);
+}
+
+function printChecks(report: VerifyReport, io: CommandIo): void {
   for (const { name, title } of CHECKS) {
+    if (name === "stream" && report.streams.length === 0) continue;
     const made = report.checks.filter(({ check }) =>
       name.endsWith("_") ? check.startsWith(name) : check === name,
     );
@@ -131,12 +136,25 @@ function printReport(report: VerifyReport, seconds: number, io: CommandIo): void
     const mark = made.length === 0 ? "–" : found === 0 ? "✓" : "✗";
     const result =
       made.length === 0
-        ? ": cannot be told for this range"
+        ? `: ${name === "stream" ? "not compared" : "cannot be told for this range"}`
         : found === 0
           ? ""
           : `: ${formatCount(found, "difference")}`;
     io.stdout.write(`${mark} ${title}${result}\n`);
   }
+}
+
+/** How far each stream was compared. */
+function printStreams({ streams }: VerifyReport, io: CommandIo): void {
+  for (const check of streams) {
+    const how = check.compared
+      ? `${formatCount(check.events, "event")}, offsets ${check.fromOffset} to ${check.toOffset}`
+      : `not compared. ${check.reason}`;
+    io.stdout.write(`  ${check.stream}: ${how}\n`);
+  }
+}
+
+function printDifferences({ differences, differenceCount }: VerifyReport, io: CommandIo): void {
   if (differenceCount === 0) {
     io.stdout.write("Everything agrees.\n");
     return;

@@ -66,6 +66,11 @@ export function loadConfig(
       "DEDUP_WINDOW_DAYS: expected at most RAW_RETENTION_DAYS, for example 2 and 30",
     ]);
   }
+  if (config.ingestMode === "broker" && config.rabbitmqUrl === undefined) {
+    throw new ConfigError([
+      "INGEST_MODE: broker needs RABBITMQ_URL, for example amqps://tallystick@broker.example:5671/%2F",
+    ]);
+  }
   return { config, given, warnings: listUnknown(env) };
 }
 

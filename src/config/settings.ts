@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { CRASHPOINTS, LOG_LEVELS, type Crashpoint } from "#kernel";
+import { brokerSettings } from "./broker-settings.ts";
 import { aboutSettings, byteSize, wholeNumber } from "./setting.ts";
 
 const crashpoints: readonly string[] = CRASHPOINTS;
@@ -187,6 +188,7 @@ export const settings = z.object({
     min: 100,
     max: 600_000,
   }),
+  ...brokerSettings,
   crashpoint: z
     .string()
     .transform((text, context) => {

@@ -21,6 +21,7 @@ export const FAILURE_CODES = [
   "overloaded",
   "shutting_down",
   "database_unavailable",
+  "broker_unavailable",
   "timeout",
 ] as const;
 export type FailureCode = (typeof FAILURE_CODES)[number];

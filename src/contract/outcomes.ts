@@ -4,6 +4,7 @@ import type { UsageEvent } from "./usage-event.ts";
 export const REJECTION_CODES = [
   "invalid_json",
   "invalid_encoding",
+  "unsupported_body",
   "invalid_character",
   "duplicate_key",
   "forbidden_key",

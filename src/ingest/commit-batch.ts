@@ -29,6 +29,8 @@ export type CommitRequest = {
   /** Org and source of an item, for the ledger and the quarantine. */
   place: (i: number) => { orgId: number; sourceId: number };
   correlationId: string;
+  /** Where the lane's transport reads on once this is committed; null where it has no positions. */
+  positionTo: string | null;
 };
 
 /** Bytes a raw row and a key row usually take in COPY's format. */
@@ -56,7 +58,10 @@ export async function commitBatch(
   deps.crash("before_begin");
   await session.transaction(async (tx) => {
     await lockKeysShared(tx);
-    const advanced = await advanceLane(tx.sql, lane, deps.leaseSeconds);
+    const advanced = await advanceLane(tx.sql, lane, {
+      position: request.positionTo,
+      leaseSeconds: deps.leaseSeconds,
+    });
     if (!advanced) throw new LaneLost("lane lost");
     const known = await deps.keyLedger.listKnown(tx, advanced, questionsOf(batch));
     const outcomes = batch.judge(known);
@@ -73,8 +78,8 @@ export async function commitBatch(
       received: outcomes.length,
       ...countByStatus(outcomes),
       ...times,
-      positionFrom: null,
-      positionTo: null,
+      positionFrom: lane.position,
+      positionTo: request.positionTo,
       durationMs: Math.max(0, Math.round(deps.clock.now() - startedAtMs)),
       correlationId: request.correlationId,
       ledger: encodeBatchLedger(batch.ledgerEntries(outcomes, place)),

@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
 import { Failure, type IngestOutcome, type ParsedItem, type Rejection } from "#contract";
 import { type Clock, type Crash, type Logger, retry } from "#kernel";
 import {
@@ -8,10 +8,13 @@ import {
   type EventIds,
   findOutage,
   isPartitionMissing,
+  type Lane,
 } from "#store";
-import { daysOf, type CommitRequest } from "./commit-batch.ts";
+import { daysOf, type CommitRequest, LaneLost } from "./commit-batch.ts";
+import { createIngestMetrics, type IngestMetrics } from "./ingest-metrics.ts";
+import { judgeTime, reject } from "./judge-time.ts";
 import { KeyLedger, type KeyLedgerSettings } from "./key-ledger.ts";
-import { LaneWorker } from "./lane-worker.ts";
+import { LaneWorker, type LaneWorkerDeps } from "./lane-worker.ts";
 import { MemberIds, type MemberLimits } from "./members.ts";
 import { type BatchItem, PreparedBatch } from "./prepared-batch.ts";
 import { RawPartitions } from "./raw-partitions.ts";
@@ -24,12 +27,35 @@ export type IngestContext = {
   /** Accept events older than the raw retention (history loaded on purpose). */
   backfill: boolean;
   correlationId: string;
+  /** Number of the source's partition, for the ledger; 0 when left out. */
+  partition?: number;
+  /** Where each item stood in its source (delivery tags), in order. */
+  places?: readonly string[];
+  /** Wait for room and for the commit until this is aborted, instead of a limited time: for consumers that hold back more. */
+  until?: AbortSignal;
+};
+
+/** The one lane of a stream's partition, held under an epoch: its position moves with what is committed. */
+export type PositionedLane = AsyncDisposable & {
+  /** As last committed; undefined once it is lost. */
+  readonly lane: Lane | undefined;
+  /**
+   * Commits items in the order of their positions, and the last one's `positionAfter` with them. Outages are waited for
+   * until `until` is aborted. Throws LaneLost when another process holds the lane or an operator moved it; after any
+   * error but that, `lane` says what is committed.
+   */
+  commit(
+    items: readonly BatchItem[],
+    how: { correlationId: string; until: AbortSignal },
+  ): Promise<IngestOutcome[]>;
 };
 
 /** Takes items in, answers for each, in order. When a call resolves, everything it answers for is durable. */
 export type Ingestor = AsyncDisposable & {
   /** Throws Failure overloaded, shutting_down, database_unavailable; then nothing is promised and a retry is safe. */
   ingest(items: readonly ParsedItem[], context: IngestContext): Promise<IngestOutcome[]>;
+  /** Commits under a lane that was claimed, and renews its lease with each batch. Disposing gives the lane back, so that others need not wait for its lease. */
+  openLane(lane: Lane, leaseSeconds: number): PositionedLane;
   /** Events taken in and not answered yet. */
   readonly pendingEvents: number;
   /** Why what waits is not committed, in words; undefined when it is only a matter of its turn. */
@@ -64,7 +90,6 @@ export type IngestDeps = {
 };
 
 const MAINTENANCE_MS = 5000;
-const DAY_US = 86_400_000_000;
 
 /**
  * Opens the path from parsed items to committed events. Callers are grouped: whatever waits when a lane is free
@@ -91,8 +116,9 @@ class GroupCommit implements Ingestor {
   readonly #inFlight = new Map<PreparedBatch, Promise<void>>();
   readonly #lanes: Promise<void>[];
   readonly #maintenance: NodeJS.Timeout;
-  readonly #metrics: ReturnType<typeof createMetrics>;
+  readonly #metrics: IngestMetrics;
   #isStopping = false;
+  #positionedEvents = 0;
   #lastError: unknown;
 
   constructor(deps: IngestDeps, keyLedger: KeyLedger, partitions: RawPartitions) {
@@ -105,8 +131,8 @@ class GroupCommit implements Ingestor {
       eventsMax: settings.pendingEventsMax,
       bytesMax: settings.pendingBytesMax,
     });
-    this.#metrics = createMetrics(deps.registry, {
-      pending: () => this.#queue.pendingEvents,
+    this.#metrics = createIngestMetrics(deps.registry, {
+      pending: () => this.pendingEvents,
       unfiltered: () => keyLedger.unfiltered,
     });
     this.#lanes = Array.from({ length: settings.lanes }, () => this.#runLane());
@@ -115,7 +141,7 @@ class GroupCommit implements Ingestor {
   }
 
   get pendingEvents(): number {
-    return this.#queue.pendingEvents;
+    return this.#queue.pendingEvents + this.#positionedEvents;
   }
 
   get trouble(): string | undefined {
@@ -134,27 +160,67 @@ class GroupCommit implements Ingestor {
       });
     }
     const bytes = items.reduce((sum, { bytes: own }) => sum + own.length, 0);
-    if (!this.#queue.hasRoomFor(items.length, bytes)) throw this.#overload();
+    if (context.until) await this.#queue.waitForRoom(items.length, bytes, context.until);
+    else if (!this.#queue.hasRoomFor(items.length, bytes)) throw this.#overload();
     this.#deps.crash("after_decode");
     const receivedAtMs = this.#deps.clock.now();
-    const { source, backfill: isBackfill, correlationId } = context;
+    const { source, partition = 0, backfill: isBackfill, correlationId, places } = context;
     const outcomes = await new Promise<IngestOutcome[]>((resolve, reject) => {
       const work: Work = {
-        items: items.map((item) => ({ item, source, isBackfill, receivedAtMs })),
+        items: items.map((item, i) => ({
+          item,
+          source,
+          partition,
+          place: places?.[i] ?? null,
+          positionAfter: null,
+          isBackfill,
+          receivedAtMs,
+        })),
         bytes,
         correlationId,
         isAbandoned: false,
-        resolve: (value) => (clearTimeout(timer), resolve(value)),
-        reject: (error) => (clearTimeout(timer), reject(error)),
+        resolve: (value) => (stopWaiting(), resolve(value)),
+        reject: (error) => (stopWaiting(), reject(error)),
       };
-      const timer = setTimeout(() => {
+      const abandon = (): void => {
         work.isAbandoned = true;
         reject(this.#overload());
-      }, this.#deps.settings.waitMsMax);
+      };
+      const timer = context.until ? undefined : setTimeout(abandon, this.#deps.settings.waitMsMax);
+      context.until?.addEventListener("abort", abandon, { once: true });
+      const stopWaiting = (): void => {
+        clearTimeout(timer);
+        context.until?.removeEventListener("abort", abandon);
+      };
       this.#queue.push(work);
     });
-    this.#deps.crash("after_ack");
+    if (!context.until) this.#deps.crash("after_ack");
     return outcomes;
+  }
+
+  openLane(claimed: Lane, leaseSeconds: number): PositionedLane {
+    const worker = new LaneWorker({ ...this.#workerDeps(), lane: claimed, leaseSeconds });
+    return {
+      get lane() {
+        return worker.lane;
+      },
+      commit: async (items, { correlationId, until }) => {
+        this.#positionedEvents += items.length;
+        try {
+          this.#deps.crash("after_decode");
+          const isWanted = () => !until.aborted;
+          return await this.#measured(items.length, () =>
+            this.#commitItems(worker, items, { correlationId, isWanted }),
+          );
+        } catch (error) {
+          if (!(error instanceof LaneLost)) this.#lastError = error;
+          throw error;
+        } finally {
+          this.#positionedEvents -= items.length;
+        }
+      },
+      [Symbol.asyncDispose]: () => worker[Symbol.asyncDispose](),
+    };
   }
 
   /** Why a caller has to come back: the database, if that is what is wrong, else the load. */
@@ -175,9 +241,9 @@ class GroupCommit implements Ingestor {
     if (findOutage(error) !== undefined) this.#lastError = error;
   }
 
-  async #runLane(): Promise<void> {
+  #workerDeps(): LaneWorkerDeps {
     const { database, clock, logger, crash, random, settings } = this.#deps;
-    await using worker = new LaneWorker({
+    return {
       database,
       keyLedger: this.#keyLedger,
       clock,
@@ -187,9 +253,13 @@ class GroupCommit implements Ingestor {
       owner: `${hostname()}/${process.pid}`,
       leaseSeconds: settings.leaseSeconds,
       onRetry: (error) => this.#noteRetry(error),
-    });
+    };
+  }
+
+  async #runLane(): Promise<void> {
+    await using worker = new LaneWorker(this.#workerDeps());
     for (;;) {
-      const taken = await this.#queue.take(settings.batchEventsMax);
+      const taken = await this.#queue.take(this.#deps.settings.batchEventsMax);
       if (taken.length === 0) return;
       await this.#settle(worker, taken);
     }
@@ -201,12 +271,9 @@ class GroupCommit implements Ingestor {
     const isWanted = () => taken.some((work) => !work.isAbandoned);
     const correlationId = taken[0]?.correlationId ?? "";
     try {
-      const endTimer = this.#metrics.duration.startTimer();
-      const outcomes = await this.#commitItems(worker, items, { correlationId, isWanted });
-      endTimer();
-      this.#lastError = undefined;
-      for (const { status } of outcomes) this.#metrics.events.inc({ status });
-      this.#metrics.batchEvents.observe(items.length);
+      const outcomes = await this.#measured(items.length, () =>
+        this.#commitItems(worker, items, { correlationId, isWanted }),
+      );
       let at = 0;
       for (const work of taken) work.resolve(outcomes.slice(at, (at += work.items.length)));
     } catch (error) {
@@ -219,6 +286,20 @@ class GroupCommit implements Ingestor {
     } finally {
       for (const work of taken) this.#queue.release(work);
     }
+  }
+
+  /** Counts and times a batch that is committed; what was wrong with the database before is over then. */
+  async #measured(
+    events: number,
+    commit: () => Promise<IngestOutcome[]>,
+  ): Promise<IngestOutcome[]> {
+    const endTimer = this.#metrics.duration.startTimer();
+    const outcomes = await commit();
+    endTimer();
+    this.#lastError = undefined;
+    for (const { status } of outcomes) this.#metrics.events.inc({ status });
+    this.#metrics.batchEvents.observe(events);
+    return outcomes;
   }
 
   /**
@@ -237,7 +318,7 @@ class GroupCommit implements Ingestor {
         await this.#partitions.refresh();
         return await this.#commitItems(worker, items, how);
       }
-      if (classifyError(error) === "retry" || how.poison) throw error;
+      if (error instanceof LaneLost || classifyError(error) === "retry" || how.poison) throw error;
       if (items.length > 1) {
         const half = Math.ceil(items.length / 2);
         const first = await this.#commitItems(worker, items.slice(0, half), how);
@@ -296,7 +377,7 @@ class GroupCommit implements Ingestor {
     how: { correlationId: string; poison?: Rejection },
   ): Promise<CommitRequest> {
     const rejections = items.map(
-      (item) => how.poison ?? item.item.rejection ?? this.#judgeTime(item),
+      (item) => how.poison ?? item.item.rejection ?? judgeTime(item, this.#deps.settings),
     );
     const ids = items.map(({ item: { event }, source }, i) =>
       event && !rejections[i] ? this.#members.findIds(event, source) : undefined,
@@ -320,7 +401,8 @@ class GroupCommit implements Ingestor {
         sourceId: this.#members.sourceId(received.source),
       };
     };
-    return { batch, place, correlationId: how.correlationId };
+    const positionTo = items.at(-1)?.positionAfter?.() ?? null;
+    return { batch, place, correlationId: how.correlationId, positionTo };
   }
 
   /** Gives ids to the events that have none yet, and a rejection to those that cannot get any. */
@@ -350,25 +432,6 @@ class GroupCommit implements Ingestor {
     }
   }
 
-  #judgeTime({ item: { event }, isBackfill, receivedAtMs }: BatchItem): Rejection | undefined {
-    if (!event) return undefined;
-    const { futureToleranceSeconds, rawRetentionDays } = this.#deps.settings;
-    const aheadUs = event.occurredAtUs - receivedAtMs * 1000;
-    if (aheadUs > futureToleranceSeconds * 1_000_000) {
-      return reject(
-        event,
-        "future_timestamp",
-        "/occurred_at",
-        `occurred_at is more than ${futureToleranceSeconds} s in the future.`,
-      );
-    }
-    if (!isBackfill && -aheadUs > rawRetentionDays * DAY_US) {
-      const detail = `occurred_at is older than the ${rawRetentionDays} days of raw events kept; send it as backfill to count it.`;
-      return reject(event, "too_old", "/occurred_at", detail);
-    }
-    return undefined;
-  }
-
   async #maintain(): Promise<void> {
     try {
       await this.#keyLedger.maintain();
@@ -389,59 +452,4 @@ class GroupCommit implements Ingestor {
     await Promise.all(this.#lanes);
     await this.#keyLedger[Symbol.asyncDispose]();
   }
-}
-
-const reject = (
-  { eventId, orgId, occurredAtUs }: { eventId: string; orgId: string; occurredAtUs: number },
-  code: Rejection["code"],
-  pointer: string,
-  detail: string,
-): Rejection => ({ code, pointer, detail, eventId, orgId, occurredAtUs });
-
-function createMetrics(
-  registry: Registry,
-  now: { pending: () => number; unfiltered: () => number },
-) {
-  const registers = [registry];
-  new Gauge({
-    name: "tallystick_ingest_pending_events",
-    help: "Events received and not answered yet",
-    registers,
-    collect() {
-      this.set(now.pending());
-    },
-  });
-  new Gauge({
-    name: "tallystick_key_partitions_unfiltered",
-    help: "Key partitions that are asked about every event, because their filter is not built yet",
-    registers,
-    collect() {
-      this.set(now.unfiltered());
-    },
-  });
-  return {
-    events: new Counter({
-      name: "tallystick_ingest_events_total",
-      help: "Events answered, by status",
-      labelNames: ["status"],
-      registers,
-    }),
-    retries: new Counter({
-      name: "tallystick_ingest_retries_total",
-      help: "Batches tried again",
-      registers,
-    }),
-    duration: new Histogram({
-      name: "tallystick_ingest_batch_seconds",
-      help: "From taking a batch to its commit",
-      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
-      registers,
-    }),
-    batchEvents: new Histogram({
-      name: "tallystick_ingest_batch_events",
-      help: "Events of a committed batch",
-      buckets: [1, 10, 100, 500, 1000, 2500, 5000, 10_000],
-      registers,
-    }),
-  };
 }

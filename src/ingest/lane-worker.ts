@@ -9,6 +9,7 @@ import {
   isConnectionLost,
   isUniqueViolation,
   type Lane,
+  limitIdleTransactions,
   releaseLane,
   type Session,
   takeFreeLane,
@@ -27,6 +28,8 @@ export type LaneWorkerDeps = {
   /** Name of this process, for people who read the lane table. */
   owner: string;
   leaseSeconds: number;
+  /** The one lane to commit under, claimed already. Left out: any free lane of those without positions. */
+  lane?: Lane;
   onRetry: (error: unknown) => void;
 };
 
@@ -42,30 +45,40 @@ export class LaneWorker implements AsyncDisposable {
 
   constructor(deps: LaneWorkerDeps) {
     this.#deps = deps;
+    this.#lane = deps.lane;
+  }
+
+  /** The lane as last committed; undefined while none is held. */
+  get lane(): Lane | undefined {
+    return this.#lane;
   }
 
   /**
    * Resolves with the outcomes once the batch is committed. Retries outages and conflicts for as long as `isWanted`;
-   * then throws the last error. Errors that trying again cannot cure are thrown at once.
+   * then throws the last error. Errors that trying again cannot cure are thrown at once; so is LaneLost, when the lane is
+   * a claimed one: somebody else reads on from its position.
    */
   async commit(request: CommitRequest, isWanted: () => boolean): Promise<IngestOutcome[]> {
     let attempted: { lane: Lane; outcomes: IngestOutcome[] } | undefined;
     for (let failures = 0; ; failures++) {
       try {
-        const session = (this.#session ??= await this.#deps.database.openSession());
+        const session = (this.#session ??= await this.#openSession());
         if (attempted && (await isBatchCommitted(session.sql, next(attempted.lane)))) {
           await this.#relocate(session, attempted.lane);
           return attempted.outcomes;
         }
+        // Lost, and not by a COMMIT of our own that was still under way when it was looked for.
+        if (!this.#lane) attempted = undefined;
         const lane = (this.#lane ??= await this.#acquireLane(session));
         let outcomes: IngestOutcome[] = [];
         await commitBatch(session, lane, request, this.#deps, (judged) => {
           outcomes = judged;
           attempted = { lane, outcomes: judged };
         });
-        this.#lane = { ...lane, batchNo: lane.batchNo + 1 };
+        this.#lane = { ...lane, batchNo: lane.batchNo + 1, position: request.positionTo };
         return outcomes;
       } catch (error) {
+        if (error instanceof LaneLost && this.#deps.lane && !attempted) throw error;
         await this.#recover(error, failures, isWanted);
       }
     }
@@ -92,6 +105,7 @@ export class LaneWorker implements AsyncDisposable {
   }
 
   async #acquireLane(session: Session): Promise<Lane> {
+    if (this.#deps.lane) throw new LaneLost("lane lost");
     const request = {
       transport: TRANSPORT,
       owner: this.#deps.owner,
@@ -104,6 +118,13 @@ export class LaneWorker implements AsyncDisposable {
     }
   }
 
+  /** A process that stops in mid-batch holds the lane's row: the server ends its transaction when the lease would end. */
+  async #openSession(): Promise<Session> {
+    const session = await this.#deps.database.openSession();
+    await limitIdleTransactions(session.sql, this.#deps.leaseSeconds);
+    return session;
+  }
+
   async #closeSession(): Promise<void> {
     const session = this.#session;
     this.#session = undefined;
@@ -111,8 +132,8 @@ export class LaneWorker implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#session && this.#lane)
-      await releaseLane(this.#session.sql, this.#lane).catch(() => undefined);
+    const lane = this.#lane;
+    if (lane) await releaseLane(this.#deps.database.sql, lane).catch(() => undefined);
     await this.#closeSession();
   }
 }

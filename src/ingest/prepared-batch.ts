@@ -15,6 +15,12 @@ import type { EventIds, FoundKey, QuarantineRow } from "#store";
 export type BatchItem = {
   item: ParsedItem;
   source: string;
+  /** Number of the source's partition, for the ledger; 0 where it has none. */
+  partition: number;
+  /** Where it stood in its source (an offset, a delivery tag), for the quarantine; null where there is no such thing. */
+  place: string | null;
+  /** Tells where the source is read on once this item is done; null where it has no positions. */
+  positionAfter: (() => string) | null;
   isBackfill: boolean;
   receivedAtMs: number;
 };
@@ -114,6 +120,7 @@ export class PreparedBatch {
       const about = received.item.event ?? received.item.rejection;
       rows.push({
         ...place(i),
+        position: received.place,
         receivedAtMs: received.receivedAtMs,
         code: outcome.code,
         pointer: outcome.pointer,
@@ -138,7 +145,12 @@ export class PreparedBatch {
       if (!received) return;
       const about = received.item.event ?? received.item.rejection;
       const us = about.occurredAtUs ?? received.receivedAtMs * 1000;
-      ledger.add(place(i), Math.floor(us / HOUR_US), outcome.status, received.item.event?.key);
+      ledger.add(
+        { ...place(i), partition: received.partition },
+        Math.floor(us / HOUR_US),
+        outcome.status,
+        received.item.event?.key,
+      );
     });
     return ledger.entries();
   }
@@ -147,6 +159,7 @@ export class PreparedBatch {
 type Sums = {
   orgId: number;
   sourceId: number;
+  partition: number;
   hour: number;
   counts: Record<IngestOutcome["status"], number>;
   received: [number, number];
@@ -158,7 +171,7 @@ class LedgerSums {
   readonly #sums = new Map<number, Sums[]>();
 
   add(
-    { orgId, sourceId }: { orgId: number; sourceId: number },
+    { orgId, sourceId, partition }: { orgId: number; sourceId: number; partition: number },
     hour: number,
     status: IngestOutcome["status"],
     key: readonly [number, number, number, number] | undefined,
@@ -166,10 +179,14 @@ class LedgerSums {
     const slot = hour * 4096 + (orgId % 4096);
     let bucket = this.#sums.get(slot);
     if (!bucket) this.#sums.set(slot, (bucket = []));
-    let sums = bucket.find((s) => s.orgId === orgId && s.sourceId === sourceId);
+    let sums = bucket.find(
+      (s) => s.orgId === orgId && s.sourceId === sourceId && s.partition === partition,
+    );
     if (!sums) {
       const counts = { accepted: 0, duplicate: 0, conflict: 0, rejected: 0 };
-      bucket.push((sums = { orgId, sourceId, hour, counts, received: [0, 0], accepted: [0, 0] }));
+      bucket.push(
+        (sums = { orgId, sourceId, partition, hour, counts, received: [0, 0], accepted: [0, 0] }),
+      );
     }
     sums.counts[status]++;
     if (!key) return;
@@ -184,10 +201,10 @@ class LedgerSums {
   entries(): BatchLedgerEntry[] {
     return [...this.#sums.values()]
       .flat()
-      .map(({ orgId, sourceId, hour, counts, received, accepted }) => ({
+      .map(({ orgId, sourceId, partition, hour, counts, received, accepted }) => ({
         orgId,
         sourceId,
-        partition: 0,
+        partition,
         hourSeconds: hour * HOUR_SECONDS,
         received: counts.accepted + counts.duplicate + counts.conflict + counts.rejected,
         ...counts,

@@ -19,6 +19,7 @@ export class WorkQueue {
   #events = 0;
   #bytes = 0;
   #waiting: (() => void)[] = [];
+  #wantRoom: (() => void)[] = [];
   #isClosed = false;
 
   constructor(limits: { eventsMax: number; bytesMax: number }) {
@@ -37,6 +38,20 @@ export class WorkQueue {
       this.#events + events <= this.#limits.eventsMax &&
       this.#bytes + bytes <= this.#limits.bytesMax
     );
+  }
+
+  /** Resolves when work of this size may come in. Throws the signal's reason when it is aborted before. */
+  async waitForRoom(events: number, bytes: number, signal: AbortSignal): Promise<void> {
+    while (!this.hasRoomFor(events, bytes)) {
+      signal.throwIfAborted();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const wake = (): void => resolve();
+      signal.addEventListener("abort", wake, { once: true });
+      this.#wantRoom.push(wake);
+      await promise;
+      signal.removeEventListener("abort", wake);
+    }
+    signal.throwIfAborted();
   }
 
   push(work: Work): void {
@@ -71,6 +86,7 @@ export class WorkQueue {
   release(work: Work): void {
     this.#events -= work.items.length;
     this.#bytes -= work.bytes;
+    for (const wake of this.#wantRoom.splice(0)) wake();
   }
 
   /** No more work comes: takers get what is left, then nothing. */

@@ -300,7 +300,7 @@ test("freshness is told per model and per source, and an org hears of its own so
   };
   const own = await getFreshness(db.database, clock, { orgId: "acme" });
   assert.deepEqual(own.models, [{ modelId: "model-1", ...instants }]);
-  assert.deepEqual(own.sources, [{ source: "http", ...instants }]);
+  assert.deepEqual(own.sources, [{ source: "http", lagMessages: null, ...instants }]);
   assert.equal(own.consumers.people.completeThrough, "2026-11-19T12:00:00.000Z");
   assert.equal(own.freshness.lastIngestedAt, instants.lastIngestedAt);
   const all = await getSystemFreshness(db.database);
@@ -308,9 +308,40 @@ test("freshness is told per model and per source, and an org hears of its own so
     all.sources.map((row) => row.source),
     ["http", "import/secret"],
   );
+  assert.deepEqual([all.streams, all.streamIncidents], [[], []]);
   assert.deepEqual(
     all.orgs.map((row) => row.orgId),
     ["acme", "globex"],
+  );
+});
+
+const FRESH = "2026-11-19T11:00:00Z";
+
+test("how far streams are read is told, and what was found missing in them", async () => {
+  await db.database.sql`insert into source (id, name) values (13, 'stream/usage')`;
+  await db.database.sql`insert into source_freshness values (13, ${FRESH}, ${FRESH}, ${FRESH})`;
+  await db.database.sql`
+    insert into lane (id, transport, partition, position, head_offset, head_seen_at)
+    values (901, 'stream/usage', 'usage-0', '41:0123456789abcdef', 50, ${FRESH}),
+           (902, 'stream/usage', 'usage-1', null, 6, ${FRESH}),
+           (903, 'stream/usage', 'usage-2', '9+3:0123456789abcdef', null, null)`;
+  await db.database.sql`
+    insert into stream_incident (lane_id, batch_no, kind, from_offset, to_offset, found_at, detail)
+    values (901, 7, 'gap', 12, 19, ${FRESH}, 'gone')`;
+  const all = await getSystemFreshness(db.database);
+  assert.deepEqual(
+    all.streams.map((row) => [row.stream, row.lastOffset, row.headOffset, row.lagMessages]),
+    [
+      ["usage-0", 41, 50, 9],
+      ["usage-1", null, 6, 7],
+      ["usage-2", 9, null, null],
+    ],
+  );
+  assert.equal(all.sources.find((row) => row.source === "stream/usage")?.lagMessages, 16);
+  const [incident] = all.streamIncidents;
+  assert.deepEqual(
+    [incident?.stream, incident?.kind, incident?.fromOffset, incident?.toOffset],
+    ["usage-0", "gap", 12, 19],
   );
 });
 

@@ -162,6 +162,8 @@ export type ModelFreshness = {
 };
 export type SourceFreshness = {
   source: string;
+  /** Messages that a stream holds and that are not counted yet; null: not known, or no stream. */
+  lagMessages: number | null;
   lastOccurredAt: string;
   lastIngestedAt: string;
   lastAggregatedAt: string;
@@ -176,7 +178,33 @@ export type FreshnessAnswer = {
   models: ModelFreshness[];
   sources: SourceFreshness[];
 };
+/** How far one stream is read. Offsets of messages; null: none yet, or not known. */
+export type StreamFreshness = {
+  source: string;
+  stream: string;
+  lastOffset: number | null;
+  headOffset: number | null;
+  headSeenAt: string | null;
+  lagMessages: number | null;
+  isRead: boolean;
+  lastCommittedAt: string | null;
+};
+
+/** Offsets `fromOffset` to `toOffset` were gone before they were read, or could not be read; or the stream was made anew. */
+export type StreamIncidentAnswer = {
+  source: string;
+  stream: string;
+  kind: "gap" | "recreated" | "unreadable";
+  fromOffset: number;
+  toOffset: number | null;
+  foundAt: string;
+  detail: string;
+};
+
 export type SystemFreshnessAnswer = {
+  streams: StreamFreshness[];
+  /** The newest first. */
+  streamIncidents: StreamIncidentAnswer[];
   freshness: Freshness;
   consumers: { usage: ConsumerFreshness; people: ConsumerFreshness };
   sources: SourceFreshness[];

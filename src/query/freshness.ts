@@ -8,7 +8,10 @@ import {
   listOrgFreshness,
   listSourceFreshness,
   listSourceFreshnessOfOrg,
+  listStreamIncidents,
+  listStreamProgress,
   type NamedInstants,
+  type SourceInstants,
 } from "#store";
 import type { ConsumerFreshness, FreshnessAnswer, SystemFreshnessAnswer } from "./answers.ts";
 import { readFreshness, roundLag } from "./context.ts";
@@ -40,7 +43,7 @@ export async function getFreshness(
       freshness: await readFreshness(tx, org.id, find(progress, "usage")),
       consumers: consumersOf(progress),
       models: models.map((row) => ({ modelId: row.name, ...instantsOf(row) })),
-      sources: sources.map((row) => ({ source: row.name ?? "", ...instantsOf(row) })),
+      sources: sources.map(sourceOf),
     };
   });
 }
@@ -51,10 +54,23 @@ export async function getSystemFreshness(database: Database): Promise<SystemFres
     const progress = await listConsumerProgress(tx.sql);
     const sources = await listSourceFreshness(tx.sql, ROWS_MAX);
     const orgs = await listOrgFreshness(tx.sql, ROWS_MAX);
+    const streams = await listStreamProgress(tx.sql, ROWS_MAX);
+    const incidents = await listStreamIncidents(tx.sql, ROWS_MAX);
     return {
       freshness: await readFreshness(tx, ALL_ORGS, find(progress, "usage")),
       consumers: consumersOf(progress),
-      sources: sources.map((row) => ({ source: row.name ?? "", ...instantsOf(row) })),
+      sources: sources.map(sourceOf),
+      streams: streams.map(({ partition, headSeenAt, lastCommittedAt, ...row }) => ({
+        ...row,
+        stream: partition,
+        headSeenAt: headSeenAt?.toISOString() ?? null,
+        lastCommittedAt: lastCommittedAt?.toISOString() ?? null,
+      })),
+      streamIncidents: incidents.map(({ partition, foundAt, ...row }) => ({
+        ...row,
+        stream: partition,
+        foundAt: foundAt.toISOString(),
+      })),
       orgs: orgs.map((row) => ({ orgId: row.name ?? "", ...instantsOf(row) })),
     };
   });
@@ -72,6 +88,12 @@ function consumersOf(progress: readonly ConsumerProgress[]): Record<Consumer, Co
   });
   return { usage: of("usage"), people: of("people") };
 }
+
+const sourceOf = (row: SourceInstants) => ({
+  source: row.name ?? "",
+  lagMessages: row.lagMessages,
+  ...instantsOf(row),
+});
 
 const instantsOf = (row: NamedInstants) => ({
   lastOccurredAt: row.lastOccurredAt.toISOString(),

@@ -37,7 +37,7 @@ export type RollupSettings = {
 export const ROLLUP_DEFAULTS: RollupSettings = {
   foldIntervalMs: 1500,
   peopleFoldIntervalMs: 10_000,
-  leaseMs: 10_000,
+  leaseMs: 5_000,
   foldEventsMax: 400_000,
   foldCellsMax: 40_000,
   sketchCacheBytesMax: 48 * 2 ** 20,

@@ -119,6 +119,9 @@ export const listModelFreshness = (
    order by f.last_occurred_at desc, d.value
    limit ${limit}`;
 
+/** Of a source; `lagMessages` is how far its streams are behind, null where that is not known or it has none. */
+export type SourceInstants = NamedInstants & { lagMessages: number | null };
+
 /**
  * Freshness of the sources that delivered for one org since an instant: others are not the org's business.
  * Index: ledger's primary key.
@@ -126,8 +129,12 @@ export const listModelFreshness = (
 export const listSourceFreshnessOfOrg = (
   sql: Sql,
   ask: { orgId: number; since: Date; limit: number },
-): Promise<NamedInstants[]> => sql<NamedInstants>`
+): Promise<SourceInstants[]> => sql<SourceInstants>`
   select s.name,
+         (select sum(greatest(0, lane.head_offset - coalesce(substring(lane.position from '^[0-9]+')::int8, -1)))::int8
+            from lane
+           where lane.transport = s.name
+             and lane.head_offset is not null) as "lagMessages",
          f.last_occurred_at as "lastOccurredAt",
          f.last_ingested_at as "lastIngestedAt",
          f.last_aggregated_at as "lastAggregatedAt"
@@ -141,8 +148,12 @@ export const listSourceFreshnessOfOrg = (
 export const listSourceFreshness = (
   sql: Sql,
   limit: number,
-): Promise<NamedInstants[]> => sql<NamedInstants>`
+): Promise<SourceInstants[]> => sql<SourceInstants>`
   select s.name,
+         (select sum(greatest(0, lane.head_offset - coalesce(substring(lane.position from '^[0-9]+')::int8, -1)))::int8
+            from lane
+           where lane.transport = s.name
+             and lane.head_offset is not null) as "lagMessages",
          f.last_occurred_at as "lastOccurredAt",
          f.last_ingested_at as "lastIngestedAt",
          f.last_aggregated_at as "lastAggregatedAt"

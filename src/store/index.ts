@@ -1,6 +1,7 @@
 export * from "./database.ts";
 export * from "./errors.ts";
 export * from "./lanes.ts";
+export * from "./stream-lanes.ts";
 export * from "./batches.ts";
 export * from "./quarantine.ts";
 export * from "./partitions.ts";
@@ -19,6 +20,7 @@ export * from "./schema-health.ts";
 export * from "./verify.ts";
 export * from "./verify-keys.ts";
 export * from "./verify-rollups.ts";
+export * from "./verify-streams.ts";
 export * from "./reconciliation.ts";
 export * from "./answer-rankings.ts";
 export * from "./retention.ts";

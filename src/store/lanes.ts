@@ -1,7 +1,10 @@
 import type { Sql } from "./database.ts";
 
-/** A lane this process holds: only the holder of the current epoch can advance it. */
-export type Lane = { laneId: number; epoch: number; batchNo: number };
+/**
+ * A lane this process holds: only the holder of the current epoch can advance it. `position` is where its transport
+ * reads on, in the transport's own words; null where it has none.
+ */
+export type Lane = { laneId: number; epoch: number; batchNo: number; position: string | null };
 
 /** Batch ids carry their lane in the upper bits: 2^36 batches a lane, 2^17 lanes, a safe integer. */
 export const batchIdOf = (laneId: number, batchNo: number): number => laneId * 2 ** 36 + batchNo;
@@ -27,7 +30,7 @@ export const takeFreeLane = async (
               order by id
               limit 1
                 for update skip locked)
-    returning id as "laneId", epoch, batch_no as "batchNo"`;
+    returning id as "laneId", epoch, batch_no as "batchNo", position`;
   return lane;
 };
 
@@ -44,7 +47,7 @@ export const insertLane = async (
            ${request.owner},
            clock_timestamp() + make_interval(secs => ${request.leaseSeconds})
         on conflict (transport, partition) do nothing
-    returning id as "laneId", epoch, batch_no as "batchNo"`;
+    returning id as "laneId", epoch, batch_no as "batchNo", position`;
   return lane;
 };
 
@@ -52,21 +55,24 @@ export const insertLane = async (
 export type LaneAdvance = { openKeyPartition: number; oldestKeyPartition: number };
 
 /**
- * The fence: moves the lane to the next batch, or finds it lost (undefined: another process holds it, or this batch
- * is in already). Also reads which key partitions there are, under the lock the transaction holds. Locks the lane's row.
+ * The fence: moves the lane to the next batch and its next position, or finds it lost (undefined: another process holds
+ * it, this batch is in already, or its position was set by an operator). Also reads which key partitions there are,
+ * under the lock the transaction holds. Locks the lane's row.
  */
 export const advanceLane = async (
   sql: Sql,
   lane: Lane,
-  leaseSeconds: number,
+  to: { position: string | null; leaseSeconds: number },
 ): Promise<LaneAdvance | undefined> => {
   const [row] = await sql<LaneAdvance>`
     update lane
        set batch_no = batch_no + 1,
-           lease_until = clock_timestamp() + make_interval(secs => ${leaseSeconds})
+           position = ${to.position},
+           lease_until = clock_timestamp() + make_interval(secs => ${to.leaseSeconds})
      where id = ${lane.laneId}
        and epoch = ${lane.epoch}
        and batch_no = ${lane.batchNo}
+       and position is not distinct from ${lane.position}
     returning (select no from event_key_partition where closed_at is null) as "openKeyPartition",
               (select min(no) from event_key_partition) as "oldestKeyPartition"`;
   return row;
@@ -75,7 +81,7 @@ export const advanceLane = async (
 /** Where the lane stands now, to settle a COMMIT whose answer was lost. Primary key; reads only. */
 export const findLane = async (sql: Sql, laneId: number): Promise<Lane | undefined> => {
   const [lane] =
-    await sql<Lane>`select id as "laneId", epoch, batch_no as "batchNo" from lane where id = ${laneId}`;
+    await sql<Lane>`select id as "laneId", epoch, batch_no as "batchNo", position from lane where id = ${laneId}`;
   return lane;
 };
 
@@ -85,3 +91,7 @@ export const releaseLane = (sql: Sql, lane: Lane): Promise<never[]> => sql`
      set lease_until = '-infinity', owner = null
    where id = ${lane.laneId}
      and epoch = ${lane.epoch}`;
+
+/** Has the server end this session's transactions that do nothing for so long. For the rest of the session. */
+export const limitIdleTransactions = (sql: Sql, seconds: number): Promise<unknown[]> => sql`
+  select set_config('idle_in_transaction_session_timeout', ${`${seconds}s`}, false)`;

@@ -4,6 +4,8 @@ import type { Sql } from "./database.ts";
 export type QuarantineRow = {
   orgId: number;
   sourceId: number;
+  /** Where it stood in its source, as the transport words it; null where that has no positions. */
+  position: string | null;
   receivedAtMs: number;
   code: string;
   pointer: string;
@@ -24,12 +26,13 @@ export const insertQuarantine = (
   rows: readonly QuarantineRow[],
 ): Promise<never[]> => sql`
   insert into quarantine
-    (org_id, source_id, batch_id, received_at, code, pointer, detail, event_id, occurred_at, bytes, truncated)
-  select org_id, source_id, ${batchId}, to_timestamp(received_ms / 1000), code, pointer, detail, event_id,
+    (org_id, source_id, batch_id, position, received_at, code, pointer, detail, event_id, occurred_at, bytes, truncated)
+  select org_id, source_id, ${batchId}, position, to_timestamp(received_ms / 1000), code, pointer, detail, event_id,
          timestamptz 'epoch' + occurred_us * interval '1 microsecond', bytes, truncated
     from unnest(
            ${rows.map((row) => row.orgId)}::int4[],
            ${rows.map((row) => row.sourceId)}::int2[],
+           ${rows.map((row) => row.position)}::text[],
            ${rows.map((row) => row.receivedAtMs)}::float8[],
            ${rows.map((row) => row.code)}::text[],
            ${rows.map((row) => row.pointer)}::text[],
@@ -38,4 +41,4 @@ export const insertQuarantine = (
            ${rows.map((row) => row.occurredAtUs)}::int8[],
            ${rows.map((row) => row.bytes)}::bytea[],
            ${rows.map((row) => row.truncated)}::bool[]
-         ) as item (org_id, source_id, received_ms, code, pointer, detail, event_id, occurred_us, bytes, truncated)`;
+         ) as item (org_id, source_id, position, received_ms, code, pointer, detail, event_id, occurred_us, bytes, truncated)`;

@@ -75,6 +75,14 @@ export const dropRawDay = (tx: Tx, day: number): Promise<unknown> =>
       on conflict do nothing;
   drop table ${rawPartitionName(day)}`);
 
+/** UTC day numbers whose raw events retention has deleted. */
+export const listPurgedRawDays = (sql: Sql): Promise<{ day: number }[]> => sql<{ day: number }>`
+  select distinct day - date '1970-01-01' as day
+    from purged
+   where what in ('raw', 'all')
+     and org_id = 0
+   order by 1`;
+
 /** Keeps folds out until the transaction ends: a row may not vanish between a fold's reading and its writing. */
 export const holdFolds = (tx: Tx): Promise<unknown> =>
   tx.exec("select from fold_state order by consumer for update");

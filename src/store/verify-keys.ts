@@ -82,6 +82,16 @@ export const readWindowBatchLedgers = (tx: Tx): AsyncGenerator<PackedLedger[]> =
     "select b.ledger from ingestion_batches b join installation i on b.committed_at > i.dedup_floor where b.accepted > 0",
   );
 
+/** Streams the control totals of one lane's batches from a number on. Primary key. */
+export const readLaneBatchLedgers = (
+  tx: Tx,
+  { laneId, fromBatchNo }: { laneId: number; fromBatchNo: number },
+): AsyncGenerator<PackedLedger[]> =>
+  readLedgers(
+    tx,
+    `select ledger from ingestion_batches where lane_id = ${Number(laneId)} and batch_no >= ${Number(fromBatchNo)}`,
+  );
+
 async function* readLedgers(tx: Tx, query: string): AsyncGenerator<PackedLedger[]> {
   await tx.exec(`declare verify_batches no scroll cursor for ${query}`);
   for (;;) {

@@ -94,6 +94,22 @@ export class Traffic {
     }
   }
 
+  /** Notes that a request is published: what it holds may come in any number of times, a queue delivers again. */
+  notePublished({ items }: TrafficRequest): void {
+    for (const item of items) {
+      const refused = this.#refusedOf(item);
+      if (refused) refused.sends = Number.POSITIVE_INFINITY;
+    }
+  }
+
+  /** Notes that a broker has a request: it will come in, once at least, after or before anything else. */
+  noteConfirmed({ items }: TrafficRequest): void {
+    for (const item of items) {
+      const refused = this.#refusedOf(item);
+      if (refused) refused.answers++;
+    }
+  }
+
   /** Notes a request's answer, and whether it is right. */
   noteAnswer(
     { items }: TrafficRequest,

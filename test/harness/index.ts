@@ -12,6 +12,15 @@ export {
   findFreePort,
   type TestServer,
 } from "./debian-postgres.ts";
+export { startRabbit, type TestBroker } from "./rabbitmq.ts";
+export { brokersUnderTest, testBroker, type TestVhost } from "./shared-rabbit.ts";
+export { openAmqpReader, type AmqpReader } from "./amqp-reader.ts";
+export {
+  dataRecord,
+  openStreamPublisher,
+  type StreamEntry,
+  type StreamPublisher,
+} from "./stream-publisher.ts";
 export { faultProxy, type FaultProxy } from "./fault-proxy.ts";
 export { fixedClock, type FixedClock } from "./clock.ts";
 export { waitFor } from "./wait-for.ts";

@@ -3,13 +3,14 @@
  * A process of its own, because test files come and go and none of them outlives the others.
  */
 import { appendFileSync } from "node:fs";
-import { readFile, rename, rm, unlink, writeFile } from "node:fs/promises";
+import { rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { clearDebianPostgres, startDebianPostgres } from "./debian-postgres.ts";
 import { startEmbeddedForTests } from "./embedded-postgres.ts";
 import { SERVER_KINDS, serverFolder, type ServerKind } from "./shared-server.ts";
+import { takeLock } from "./single-instance.ts";
 
 const IDLE_CHECKS_MAX = 10;
 
@@ -67,27 +68,4 @@ async function countClients(url: string): Promise<number> {
   );
   await client.end();
   return Number(rows[0]?.clients ?? 0);
-}
-
-/** One keeper per kind: the lock holds its process id, and a lock whose process is gone counts for nothing. */
-async function takeLock(path: string): Promise<boolean> {
-  for (;;) {
-    try {
-      await writeFile(path, String(process.pid), { flag: "wx" });
-      return true;
-    } catch {
-      const pid = Number(await readFile(path, "utf8").catch(() => "0"));
-      if (pid > 0 && isAlive(pid)) return false;
-      await unlink(path).catch(() => undefined);
-    }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -42,19 +42,21 @@ export type SendAnswer = {
 export type TestServiceOptions = {
   /** Settings, as environment variables. */
   env?: Record<string, string>;
+  /** A database to use, which stays; a new one, dropped at the end, when not given. */
+  db?: TestDatabase;
   clock?: Clock;
   logger?: Logger;
   /** 0 ≤ random() < 1. */
   random?: () => number;
 };
 
-/** The real app in this process, on a free port, with a database of its own. */
+/** The real app in this process, on a free port, with a database of its own unless one is given. */
 export async function testService(
   options: TestServiceOptions = {},
 ): Promise<ServiceFace & AsyncDisposable & { app: App; db: TestDatabase }> {
   await using scope = new AsyncDisposableStack();
   const folder = scope.use(await temporaryFolder());
-  const db = scope.use(await testDatabase());
+  const db = options.db ?? scope.use(await testDatabase());
   // Loaded here: it brings every layer along, and most tests need few.
   const { openApp } = await import("#app");
   const { config } = loadConfig({

@@ -6,6 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
 import { hasDebianPostgres, installDebianPostgres } from "./debian-postgres.ts";
+import { installDebianRabbit, RABBIT_MISSING } from "./rabbitmq.ts";
 
 /** The oldest PostgreSQL supported, from Debian; and the one Tallystick brings along. */
 export const SERVER_KINDS = ["debian15", "embedded"] as const;
@@ -88,8 +89,9 @@ function startKeeper(kind: ServerKind): { done: boolean } {
 }
 
 /**
- * Starts every kind of server there is for a whole test run, and says on standard error what cannot be had (under
- * CI=true that is an error). Test files started meanwhile find them; they stop by themselves after the run.
+ * Starts every kind of PostgreSQL server there is for a whole test run and installs RabbitMQ where that may be done; says
+ * on standard error what cannot be had (under CI=true that is an error). Test files started meanwhile find the servers;
+ * they stop by themselves after the run.
  */
 export async function startTestServers(): Promise<AsyncDisposable> {
   if (!installDebianPostgres()) {
@@ -97,6 +99,11 @@ export async function startTestServers(): Promise<AsyncDisposable> {
       "PostgreSQL 15 is not installed (Debian package postgresql-15): the tests use the embedded PostgreSQL alone.";
     if (process.env["CI"] === "true") throw new Error(message);
     process.stderr.write(`${message}\n`);
+  }
+  // RabbitMQ is started by the first test that asks for it; what takes minutes is done here.
+  if ((process.env["RABBITMQ_TEST_URL"] ?? "") === "" && !(await installDebianRabbit())) {
+    if (process.env["CI"] === "true") throw new Error(RABBIT_MISSING);
+    process.stderr.write(`${RABBIT_MISSING}\n`);
   }
   const kinds = SERVER_KINDS.filter((kind) => kind !== "debian15" || hasDebianPostgres());
   await Promise.all(kinds.map((kind) => leaseServer(kind)));

@@ -1,19 +1,29 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import { parseUsageEvents, type IngestOutcome, type ParsedItem } from "#contract";
+import {
+  Failure,
+  parseUsageEvents,
+  type IngestOutcome,
+  type ParsedItem,
+  type Rejection,
+} from "#contract";
 import { encodingOfHeader, formatOfContentType, inflate } from "../body.ts";
-import type { RouteContext, Server } from "../dependencies.ts";
+import type { EventPublisher, RouteContext, Server } from "../dependencies.ts";
 import { createGate, type Gate } from "../gates.ts";
 import { createIdempotencyMemory, type StoredAnswer } from "../idempotency.ts";
 import { flagParameter } from "../parameters.ts";
+import { traceparentOf } from "../request-id.ts";
 
 const IDEMPOTENCY_MS_MAX = 24 * 3_600_000;
 const IDEMPOTENCY_KEYS_MAX = 10_000;
 const IDEMPOTENCY_BYTES_MAX = 32 * 1024 * 1024;
 
 const query = z.strictObject({
+  direct: flagParameter(
+    "Commit the events before answering, also where they would be published to a broker: the answer is that of 200 and 207.",
+  ),
   backfill: flagParameter(
-    "Take events older than the raw retention, too: history loaded on purpose.",
+    "Take events older than the raw retention, too: history loaded on purpose. Never published to a broker.",
   ),
   dryRun: flagParameter(
     "Only say what is wrong with the events; nothing is stored and no duplicate is looked up.",
@@ -60,6 +70,25 @@ const answer = z.object({ counts, dryRun: z.boolean(), results: z.array(result) 
   description: "What became of each event, in the order received. All of it is durable.",
 });
 
+const queuedAnswer = z
+  .object({
+    counts: z
+      .object({ received: z.int(), queued: z.int(), rejected: z.int() })
+      .describe("received = queued + rejected"),
+    results: z.array(
+      result.extend({
+        status: z.enum(["queued", "rejected"]),
+        code: z.string().optional().describe("Why a rejection."),
+      }),
+    ),
+  })
+  .meta({
+    id: "QueuedAnswer",
+    description:
+      "The message broker keeps all of it durably. What is queued is counted, found to be a duplicate or put into " +
+      "quarantine when it is consumed; what is rejected goes to quarantine then.",
+  });
+
 /** POST /analytics/v1/events: usage events in, one outcome per event out. */
 export async function eventRoutes(parent: Server, context: RouteContext): Promise<void> {
   const bodies = createGate(context.limits.pendingBodyBytesMax, "bytes of events");
@@ -89,6 +118,9 @@ export async function eventRoutes(parent: Server, context: RouteContext): Promis
         headers,
         response: {
           200: answer.describe("Every event was accepted, or had been before."),
+          202: queuedAnswer.describe(
+            "Published to a message broker, where the service is set up so (INGEST_MODE=broker).",
+          ),
           207: answer.describe(
             "Some or all events were not counted: see each result. They are in quarantine.",
           ),
@@ -131,8 +163,10 @@ type SentEvents = {
   encoding: string | undefined;
   source: string;
   backfill: boolean;
+  direct: boolean;
   dryRun: boolean;
   correlationId: string;
+  traceparent: string | undefined;
 };
 
 const bodyOf = ({ body }: FastifyRequest): Buffer =>
@@ -143,6 +177,7 @@ const detailsOf = (request: FastifyRequest, source: string) => ({
   encoding: request.headers["content-encoding"],
   source,
   correlationId: request.id,
+  traceparent: traceparentOf(request.headers),
 });
 
 /** Counts a request's body against what may be held at once, from its headers on; what it inflates to as well. */
@@ -156,31 +191,67 @@ function reserve(
 }
 
 async function answerEvents(
-  { ingestor, limits }: RouteContext,
+  { ingestor, publisher, limits }: RouteContext,
   sent: SentEvents,
 ): Promise<StoredAnswer> {
   const body = await inflate(sent.body, encodingOfHeader(sent.encoding), limits.bodyBytesMax);
   const items = parseUsageEvents(body, formatOfContentType(sent.type), {
     eventsMax: limits.eventsMax,
   });
-  const outcomes = sent.dryRun
-    ? items.map(judge)
-    : await ingestor.ingest(items, {
-        source: sent.source,
-        backfill: sent.backfill,
-        correlationId: sent.correlationId,
-      });
-  return formatAnswer(items, outcomes, sent.dryRun);
+  if (sent.dryRun) return formatAnswer(items, items.map(judge), true);
+  const isForBroker =
+    publisher !== undefined &&
+    !sent.backfill &&
+    !sent.direct &&
+    Math.max(body.length, sent.body.length) <= publisher.bodyBytesMax;
+  if (isForBroker && (await publish(publisher, sent))) return formatQueued(items);
+  const { source, backfill, correlationId } = sent;
+  return formatAnswer(
+    items,
+    await ingestor.ingest(items, { source, backfill, correlationId }),
+    false,
+  );
 }
 
-function judge({ rejection }: ParsedItem): IngestOutcome {
-  if (rejection === null) return { status: "accepted" };
-  return {
-    status: "rejected",
-    code: rejection.code,
-    pointer: rejection.pointer,
-    detail: rejection.detail,
-  };
+/**
+ * Publishes the body as it came. False: it is to be committed here; should the broker have it all the same, its events
+ * are duplicates when they are consumed. Throws Failure `broker_unavailable` where it is to be refused.
+ */
+async function publish(publisher: EventPublisher, sent: SentEvents): Promise<boolean> {
+  const outcome = await publisher.publish(sent.body, {
+    contentType: sent.type,
+    contentEncoding: encodingOfHeader(sent.encoding) ?? undefined,
+    correlationId: sent.correlationId,
+    headers: {
+      "tallystick-source": sent.source,
+      ...(sent.traceparent === undefined ? {} : { traceparent: sent.traceparent }),
+    },
+  });
+  if (outcome.isPublished) return true;
+  if (publisher.fallback === "direct") return false;
+  throw new Failure("broker_unavailable", `${outcome.detail} Send the same events again shortly.`);
+}
+
+const judge = ({ rejection }: ParsedItem): IngestOutcome =>
+  rejection === null ? { status: "accepted" } : { status: "rejected", ...reasonOf(rejection) };
+
+const reasonOf = ({ code, pointer, detail }: Rejection) => ({ code, pointer, detail });
+
+const eventIdOf = (item: ParsedItem | undefined): string | null =>
+  (item?.event ?? item?.rejection)?.eventId ?? null;
+
+function formatQueued(items: readonly ParsedItem[]): StoredAnswer {
+  const totals = { received: items.length, queued: 0, rejected: 0 };
+  const results = items.map((item, index): z.output<typeof queuedAnswer>["results"][number] => {
+    const eventId = eventIdOf(item);
+    const status = item.rejection === null ? "queued" : "rejected";
+    totals[status] += 1;
+    return item.rejection === null
+      ? { index, eventId, status }
+      : { index, eventId, status, ...reasonOf(item.rejection) };
+  });
+  const made: z.output<typeof queuedAnswer> = { counts: totals, results };
+  return { status: 202, body: JSON.stringify(made) };
 }
 
 function formatAnswer(
@@ -191,8 +262,7 @@ function formatAnswer(
   const totals = { received: outcomes.length, accepted: 0, duplicate: 0, conflict: 0, rejected: 0 };
   const results = outcomes.map((outcome, index): z.output<typeof result> => {
     totals[outcome.status] += 1;
-    const item = items[index];
-    const eventId = (item?.event ?? item?.rejection)?.eventId ?? null;
+    const eventId = eventIdOf(items[index]);
     if (!("code" in outcome)) return { index, eventId, status: outcome.status };
     const { status, code, pointer, detail } = outcome;
     return { index, eventId, status, code, pointer, detail };

@@ -1,0 +1,49 @@
+import { type ChannelModel, connect, type Options } from "amqplib";
+import { waitFor } from "#harness";
+
+/** Publishes to one queue or stream by its name, with confirms. */
+export type TestPublisher = AsyncDisposable & {
+  /** Resolves when the broker has the message. An object or array goes as JSON, a text or bytes as they are. */
+  publish(body: unknown, options?: Options.Publish): Promise<void>;
+  /** The same for many messages, in order. */
+  publishAll(bodies: readonly unknown[], options?: Options.Publish): Promise<void>;
+};
+
+/** Waits for a queue or stream of this name first: the service declares it. */
+export async function openTestPublisher(url: string, name: string): Promise<TestPublisher> {
+  const connection = await connect(url);
+  connection.on("error", () => undefined);
+  await waitFor(() => isThere(connection, name), { what: `${name} to be declared` });
+  const channel = await connection.createConfirmChannel();
+  channel.on("error", () => undefined);
+  const bytesOf = (body: unknown): Buffer => {
+    if (Buffer.isBuffer(body)) return body;
+    return Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
+  };
+  const publish = (body: unknown, options: Options.Publish = {}): Promise<void> =>
+    new Promise((resolve, reject) => {
+      channel.sendToQueue(name, bytesOf(body), { persistent: true, ...options }, (error) =>
+        error ? reject(error as Error) : resolve(),
+      );
+    });
+  return {
+    publish,
+    publishAll: async (bodies, options) =>
+      void (await Promise.all(bodies.map((body) => publish(body, options)))),
+    // A broker that a test ends takes this connection with it.
+    [Symbol.asyncDispose]: () => connection.close().catch(() => undefined),
+  };
+}
+
+/** Looking for a queue that is not there costs the channel. */
+async function isThere(connection: ChannelModel, name: string): Promise<boolean> {
+  const channel = await connection.createChannel();
+  channel.on("error", () => undefined);
+  try {
+    await channel.checkQueue(name);
+    await channel.close();
+    return true;
+  } catch {
+    return false;
+  }
+}
