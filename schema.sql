@@ -162,7 +162,7 @@ CREATE TABLE public.lane (
 -- Name: COLUMN lane."position"; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.lane."position" IS 'Where a stream is read on: <offset>:<digest of that message>, or <offset>+<items done>:<digest> within one. Null: at its beginning, or the transport has no positions.';
+COMMENT ON COLUMN public.lane."position" IS 'Where a stream is read on: <offset>:<digest of that message>, or <offset>+<items done>:<digest> within one; a digest of zeros is not known. Null: at its beginning, or the transport has no positions.';
 
 --
 -- Name: COLUMN lane.head_offset; Type: COMMENT; Schema: public; Owner: -
@@ -781,14 +781,14 @@ CREATE TABLE public.stream_incident (
     found_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     detail text NOT NULL,
     CONSTRAINT stream_incident_check CHECK (((kind = 'recreated'::text) OR (to_offset >= from_offset))),
-    CONSTRAINT stream_incident_kind_check CHECK ((kind = ANY (ARRAY['gap'::text, 'recreated'::text])))
+    CONSTRAINT stream_incident_kind_check CHECK ((kind = ANY (ARRAY['gap'::text, 'recreated'::text, 'unreadable'::text])))
 );
 
 --
 -- Name: TABLE stream_incident; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.stream_incident IS 'gap: offsets from_offset to to_offset, both included, were gone before they were read. recreated: the stream was deleted and made anew; from_offset would have been the next; it is read from its first message, and what it repeats is a duplicate.';
+COMMENT ON TABLE public.stream_incident IS 'gap: offsets from_offset to to_offset, both included, were gone before they were read. recreated: the stream was deleted and made anew; from_offset would have been the next; it is read from its first message, and what it repeats is a duplicate. unreadable: the broker cannot hand over what is at these offsets; they are in quarantine as one item.';
 
 --
 -- Name: stream_incident_id_seq; Type: SEQUENCE; Schema: public; Owner: -

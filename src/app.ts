@@ -113,20 +113,16 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
       settings: ingestSettings(config),
     }),
   );
-  const rollup = scope.use(
-    await startRollup({ database, clock, logger, registry, crash, random, settings: config }),
-  );
-  scope.use(startReconciler({ database, clock, logger }));
-  scope.use(startRetention({ database, logger, settings: config }));
-  const transports = startTransports(config, {
-    database,
-    ingestor,
-    clock,
-    logger,
-    registry,
-    crash,
-    random,
-  });
+  const common = { database, clock, logger, registry, crash, random };
+  const has = (role: Config["roles"][number]): boolean => config.roles.includes(role);
+  const rollup = has("rollup")
+    ? scope.use(await startRollup({ ...common, settings: config }))
+    : undefined;
+  if (has("scheduler")) {
+    scope.use(startReconciler({ database, clock, logger }));
+    scope.use(startRetention({ database, logger, settings: config }));
+  }
+  const transports = has("ingest") ? startTransports(config, { ...common, ingestor }) : undefined;
   if (transports) scope.use(transports);
   const publisher = scope.use(openPublisher(config, { logger, random }));
   scope.defer(() => crash("shutdown_mid_drain"));
@@ -136,6 +132,7 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
       database,
       ingestor,
       publisher,
+      serves: { events: has("ingest"), answers: has("api") },
       authenticator: createAuthenticator({ adminKey: adminKey.key }),
       registry,
       logger,
@@ -264,7 +261,7 @@ async function listen(
 type ProbeDeps = {
   database: Database;
   ingestor: Ingestor;
-  rollup: Rollup;
+  rollup: Rollup | undefined;
   clock: Clock;
   databaseUrl: string;
   transports: Transports | undefined;
@@ -299,12 +296,15 @@ function createProbes(deps: ProbeDeps): Record<string, ReadinessProbe> {
     }),
     rollup: async () => ({
       ok: true,
-      detail: Object.entries(rollup.stats())
-        .map(
-          ([consumer, { state, lagSeconds }]) =>
-            `${consumer}: ${state}${lagSeconds === null ? "" : `, ${lagSeconds.toFixed(1)} s behind`}`,
-        )
-        .join("; "),
+      detail:
+        rollup === undefined
+          ? "another process's role"
+          : Object.entries(rollup.stats())
+              .map(
+                ([consumer, { state, lagSeconds }]) =>
+                  `${consumer}: ${state}${lagSeconds === null ? "" : `, ${lagSeconds.toFixed(1)} s behind`}`,
+              )
+              .join("; "),
     }),
   };
 }

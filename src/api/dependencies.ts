@@ -68,6 +68,8 @@ export type ApiDependencies = {
   ingestor: Ingestor;
   /** Where events go instead of being committed before the answer; undefined: they are. */
   publisher: EventPublisher | undefined;
+  /** What this process does over HTTP; health, readiness and metrics are always there. */
+  serves: { events: boolean; answers: boolean };
   authenticator: Authenticator;
   /** Metrics served at /metrics; the API adds its own. */
   registry: Registry;

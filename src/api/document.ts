@@ -29,6 +29,7 @@ export const describedDependencies = (version: string): ApiDependencies => ({
     [Symbol.asyncDispose]: refuse,
   },
   publisher: undefined,
+  serves: { events: true, answers: true },
   authenticator: createAuthenticator({ adminKey: "" }),
   registry: new Registry(),
   logger: silentLogger,

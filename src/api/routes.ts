@@ -10,15 +10,17 @@ import { reliabilityRoutes } from "./resources/reliability.ts";
 import { systemRoutes } from "./resources/system.ts";
 import { usageRoutes } from "./resources/usage.ts";
 
-/** Every route but the API's own description. */
+/** Every route that this process serves but the API's own description. */
 export async function addRoutes(server: Server, context: RouteContext): Promise<void> {
-  await eventRoutes(server, context);
-  usageRoutes(server, context);
-  reliabilityRoutes(server, context);
-  breakdownRoutes(server, context);
-  freshnessRoutes(server, context);
-  systemRoutes(server, context);
-  quarantineRoutes(server, context);
+  if (context.serves.events) await eventRoutes(server, context);
+  if (context.serves.answers) {
+    usageRoutes(server, context);
+    reliabilityRoutes(server, context);
+    breakdownRoutes(server, context);
+    freshnessRoutes(server, context);
+    systemRoutes(server, context);
+    quarantineRoutes(server, context);
+  }
   meRoutes(server, context);
   healthRoutes(server, context);
   metricRoutes(server, context);

@@ -123,6 +123,7 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
       port: 0,
       ingestor,
       publisher: options.publisher,
+      serves: { events: true, answers: true },
       authenticator: createAuthenticator({ adminKey: KEY }),
       createId: randomUUID,
       probes: options.probes ?? {},

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { testBroker, waitFor } from "#harness";
+import { dataRecord, openStreamPublisher, testBroker, waitFor } from "#harness";
 import { connectBroker } from "./connection.ts";
-import { readStreamEnds } from "./stream-ends.ts";
+import { readFirstOffset, readStreamEnds } from "./stream-ends.ts";
 import { TopologyFault } from "./topology-fault.ts";
 import { ensureStream } from "./topology.ts";
 
 /** A stream "usage" in a virtual host of its own; `publish` resolves when all is confirmed. */
 async function open(retention: { retentionBytes: number; segmentBytes?: number }) {
   await using scope = new AsyncDisposableStack();
-  const { url } = scope.use(await testBroker());
+  const { url, vhost, api } = scope.use(await testBroker());
   const connection = scope.use(
     connectBroker({
       url,
@@ -27,7 +27,14 @@ async function open(retention: { retentionBytes: number; segmentBytes?: number }
     await channel.waitForConfirms();
   };
   const owned = scope.move();
-  return { connection, channel, publish, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    vhost,
+    api,
+    connection,
+    channel,
+    publish,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 const hasCode = (code: string) => (error: unknown) =>
@@ -80,6 +87,21 @@ test("a stream that is missing, a queue, and a caller who leaves: each ends the 
 
   const signal = AbortSignal.timeout(100);
   await assert.rejects(readStreamEnds(t.connection, "usage", signal), /timeout/);
+});
+
+test("a last message that the broker cannot hand over is told, and the first one is found all the same", async () => {
+  await using t = await open({ retentionBytes: 1e9 });
+  const { listeners } = (await t.api("GET", "/api/overview")) as {
+    listeners: { protocol: string; port: number }[];
+  };
+  const port = listeners.find(({ protocol }) => protocol === "stream")?.port ?? 0;
+  await using publisher = await openStreamPublisher({ port, vhost: t.vhost, stream: "usage" });
+  await publisher.publish([{ kind: "record", bytes: dataRecord("1") }]);
+  await publisher.publish([{ kind: "record", bytes: Buffer.from("no AMQP 1.0") }]);
+  await assert.rejects(readStreamEnds(t.connection, "usage"), hasCode("unreadable"));
+  assert.equal(t.connection.lossCode, 541);
+  assert.equal(await readFirstOffset(t.connection, "usage"), 0);
+  assert.equal(t.connection.lossCode, undefined);
 });
 
 test("ends are right while the stream is written to", async () => {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { aboutSettings, byteSize, wholeNumber } from "./setting.ts";
+import { aboutSettings, byteSize, listOf, wholeNumber } from "./setting.ts";
 
 const TRANSPORTS = ["stream", "queue"] as const;
 
@@ -54,24 +54,13 @@ export const brokerSettings = {
     description:
       "Seconds between heartbeats to RabbitMQ. A connection that is silent twice as long is given up.",
     byDefault: 10,
-    min: 1,
+    min: 2,
     max: 600,
   }),
-  transports: z
-    .string()
-    .transform((text, context) => {
-      const words = new Set(text.split(",").map((word) => word.trim()));
-      const chosen = TRANSPORTS.filter((word) => words.delete(word));
-      if (words.size > 0) context.addIssue("not a transport");
-      return chosen;
-    })
-    .prefault("stream,queue")
-    .register(aboutSettings, {
-      description: "What this process consumes from RabbitMQ.",
-      kind: `a list of ${TRANSPORTS.join(", ")}`,
-      example: "stream",
-      byDefault: "stream,queue",
-    }),
+  transports: listOf(TRANSPORTS, {
+    description: "What this process consumes from RabbitMQ.",
+    example: "stream",
+  }),
   streamName: name(
     "analytics.usage.v1",
     "The stream, or super stream, of usage events. It is declared when there is none.",

@@ -83,7 +83,7 @@ function listUnknown(env: Readonly<Record<string, string | undefined>>): string[
     .filter((name) => name.startsWith(PREFIX) && !names.includes(name))
     .toSorted()
     .map((name) => {
-      const closest = findClosest(name, names) ?? findClosest(name.slice(PREFIX.length), names);
+      const closest = findClosest(name.slice(PREFIX.length), names) ?? findClosest(name, names);
       return `${name} is not a setting${closest ? `; did you mean ${closest}?` : "; see docs/configuration.md"}`;
     });
 }

@@ -74,3 +74,21 @@ export function byteSize(about: {
       byDefault,
     });
 }
+
+/** Some of these words, separated by commas; all of them by default. In the order given here, each once. */
+export function listOf<const Word extends string>(
+  words: readonly Word[],
+  about: { description: string; example: string; name?: string },
+) {
+  const byDefault = words.join(",");
+  return z
+    .string()
+    .transform((text, context): Word[] => {
+      const asked = new Set<string>(text.split(",").map((word) => word.trim()));
+      const chosen = words.filter((word) => asked.delete(word));
+      if (asked.size > 0 || chosen.length === 0) context.addIssue("not in the list");
+      return chosen;
+    })
+    .prefault(byDefault)
+    .register(aboutSettings, { ...about, kind: `a list of ${words.join(", ")}`, byDefault });
+}

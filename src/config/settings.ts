@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { CRASHPOINTS, LOG_LEVELS, type Crashpoint } from "#kernel";
 import { brokerSettings } from "./broker-settings.ts";
-import { aboutSettings, byteSize, wholeNumber } from "./setting.ts";
+import { aboutSettings, byteSize, listOf, wholeNumber } from "./setting.ts";
 
 const crashpoints: readonly string[] = CRASHPOINTS;
 const isCrashpoint = (name: string): name is Crashpoint => crashpoints.includes(name);
@@ -187,6 +187,12 @@ export const settings = z.object({
     byDefault: 25_000,
     min: 100,
     max: 600_000,
+  }),
+  roles: listOf(["api", "ingest", "rollup", "scheduler"], {
+    name: "TALLYSTICK_ROLES",
+    description:
+      "What this process does: answer questions (api), take events in by HTTP and from RabbitMQ (ingest), add committed events to the answers (rollup), check and clean up (scheduler). Any number of processes may have the same role.",
+    example: "api",
   }),
   ...brokerSettings,
   crashpoint: z

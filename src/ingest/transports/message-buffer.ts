@@ -1,5 +1,10 @@
 import type { ConsumeMessage } from "#broker";
 
+/** More waited than may. What is buffered can still be used; then one subscribes again, for fewer messages. */
+export class BufferFull extends Error {
+  override name = "BufferFull";
+}
+
 /** Messages that were delivered and not yet taken, in order, with their size. */
 export class MessageBuffer {
   readonly #bytesMax: number;
@@ -17,9 +22,17 @@ export class MessageBuffer {
     return this.#bytes;
   }
 
-  /** Whether more waits than may; the sender has to be stopped. */
+  /**
+   * Whether more waits than may; the sender has to be stopped. One message may be of any size, and one more beside it:
+   * whoever begins again with the last one done would never come further.
+   */
   get isOverfull(): boolean {
-    return this.#bytes > this.#bytesMax;
+    return this.#bytes > this.#bytesMax && this.length > 1;
+  }
+
+  /** No more is taken in. */
+  get isClosed(): boolean {
+    return this.#end !== undefined;
   }
 
   get length(): number {

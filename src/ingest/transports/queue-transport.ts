@@ -4,7 +4,7 @@ import type { ParsedItem } from "#contract";
 import { type Crash, type Logger, sleepMs } from "#kernel";
 import type { Ingestor } from "../ingestor.ts";
 import { correlationIdOf, type MessageLimits, readMessage } from "./amqp-message.ts";
-import { MessageBuffer } from "./message-buffer.ts";
+import { BufferFull, MessageBuffer } from "./message-buffer.ts";
 
 /** The consumption of a queue. Disposing acks what is committed and leaves the rest to others. */
 export type QueueTransport = AsyncDisposable & {
@@ -94,12 +94,15 @@ class QueueWorker {
   readonly #until: AbortSignal;
   #trouble: string | undefined = "not consumed yet";
   #unacked = 0;
+  /** Lowered when messages turn out to be larger than expected. */
+  #prefetch: number;
 
   constructor(
     deps: QueueTransportDeps,
     how: { source: string; stopping: AbortSignal; until: AbortSignal },
   ) {
     this.#deps = deps;
+    this.#prefetch = deps.settings.prefetch;
     this.#source = how.source;
     this.#stopping = how.stopping;
     this.#until = how.until;
@@ -119,6 +122,7 @@ class QueueWorker {
         await this.#consume(() => (failures = 0));
       } catch (error) {
         if (this.#stopping.aborted) return;
+        if (error instanceof BufferFull) continue;
         this.#note(error);
         const ceiling = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(failures, 10));
         await sleepMs(ceiling, this.#stopping).catch(() => undefined);
@@ -163,8 +167,8 @@ class QueueWorker {
   }
 
   async #startConsuming(channel: Channel, buffer: MessageBuffer): Promise<void> {
-    const { name, prefetch } = this.#deps.settings;
-    await channel.prefetch(prefetch);
+    const { name, bufferBytesMax } = this.#deps.settings;
+    await channel.prefetch(this.#prefetch);
     await channel.consume(
       name,
       (message) => {
@@ -174,7 +178,10 @@ class QueueWorker {
         }
         this.#unacked++;
         buffer.push(message);
-        if (buffer.isOverfull) buffer.close(new Error("more bytes of messages came than may wait"));
+        if (!buffer.isOverfull || buffer.isClosed) return;
+        // Those that come now are delivered again, which some brokers count: half of what fitted is asked for next.
+        this.#prefetch = Math.max(1, Math.floor(Math.min(this.#prefetch, buffer.length) / 2));
+        buffer.close(new BufferFull(`more than ${bufferBytesMax} bytes of messages are waiting`));
       },
       { noAck: false },
     );

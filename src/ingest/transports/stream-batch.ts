@@ -71,7 +71,9 @@ export class StreamBatcher {
     const skip = this.#skip;
     this.#skip = 0;
     const items = this.#itemsOf(message, parsed, receivedAtMs);
-    return { message, items: skip === 0 ? items : items.slice(skip) };
+    // No fewer than were counted of it before, or it was read otherwise then (under other limits): it is taken whole,
+    // and what was counted is recognised.
+    return { message, items: skip < items.length ? items.slice(skip) : items };
   }
 
   #itemsOf(

@@ -290,23 +290,23 @@ export class StreamConsumer {
    * was too slow, of which it says nothing, or the rest of a compressed batch.
    */
   async #judgeJump({ from, to }: { from: number; to: number }): Promise<void> {
-    const first = await this.#findFirst();
+    const position = this.#position();
+    const isBehindUnreadable = position?.digest === UNKNOWN_DIGEST && position.offset === from - 1;
+    // A beginning that cannot be read is not known; what is not told as unreadable is then told as gone.
+    const first = await this.#findFirst(isBehindUnreadable ? 0 : Number.POSITIVE_INFINITY);
     const gap = gapBetween(from, Math.min(to, first - 1));
     if (gap) await this.#noteIncident(gap);
-    const position = this.#position();
-    const isBehindUnreadable =
-      position?.digest === UNKNOWN_DIGEST && position.offset === from - 1 && first <= to;
-    if (isBehindUnreadable) await this.#passOver(Math.max(from, first), to);
+    if (isBehindUnreadable && first <= to) await this.#passOver(Math.max(from, first), to);
   }
 
-  /** The first offset kept; beyond all others when that is not known, so that nothing is taken for kept that is not. */
-  async #findFirst(): Promise<number> {
+  /** The first offset kept, or what is to be taken for it when it cannot be read. */
+  async #findFirst(ifUnreadable: number): Promise<number> {
     const { stream } = this.#place;
     await using connection = this.#deps.connect(`looks at the beginning of ${stream}`);
     try {
       return (await readFirstOffset(connection, stream, this.#leaving.signal)) ?? 0;
     } catch (error) {
-      if (isUnreadable(error)) return Number.POSITIVE_INFINITY;
+      if (isUnreadable(error)) return ifUnreadable;
       throw error;
     }
   }

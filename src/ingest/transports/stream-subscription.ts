@@ -1,16 +1,13 @@
 import { type BrokerConnection, type Channel, type ConsumeMessage, findUnreadable } from "#broker";
-import { MessageBuffer } from "./message-buffer.ts";
+import { BufferFull, MessageBuffer } from "./message-buffer.ts";
+
+export { BufferFull } from "./message-buffer.ts";
 
 /**
  * Where to begin: at an offset (or the first one kept after it), at the first message there is, or with the chunk of
  * messages that holds this instant (with the next message that comes, when all are older).
  */
 export type StreamStart = number | "first" | { timeMs: number };
-
-/** More waited than may. What is buffered can still be used; then one subscribes again, for fewer messages. */
-export class BufferFull extends Error {
-  override name = "BufferFull";
-}
 
 export type StreamSubscription = AsyncDisposable & {
   readonly buffer: MessageBuffer;
