@@ -45,6 +45,14 @@ test("gzip and zstd bodies come out as they were", async () => {
   assert.deepEqual(await inflate(gzipSync(body), encodingOfHeader("GZIP"), 1000), body);
   assert.deepEqual(await inflate(zstdCompressSync(body), encodingOfHeader("zstd"), 1000), body);
   assert.deepEqual(await inflate(body, encodingOfHeader(undefined), 1000), body);
+  const [first, second] = [Buffer.from('{"event_id":'), Buffer.from('"e1"}')];
+  for (const [encoding, pack] of [
+    ["gzip", gzipSync],
+    ["zstd", zstdCompressSync],
+  ] as const) {
+    const parts = Buffer.concat([pack(first), pack(second)]);
+    assert.deepEqual(await inflate(parts, encoding, 1000), body, `${encoding} in two parts`);
+  }
   for (const encoding of ["br", "deflate", "gzip, gzip", "x"]) {
     assert.throws(() => encodingOfHeader(encoding), fails("unsupported_media_type"));
   }
@@ -73,7 +81,8 @@ test("B8: a damaged, cut or mislabelled body is refused", async () => {
     await assert.rejects(inflate(bad, "gzip", 1_000_000), fails("invalid_encoding"));
   }
   const zstd = zstdCompressSync("x".repeat(1000));
-  for (const bad of [zstd.subarray(0, -3), gzipSync("x"), Buffer.from("{}")]) {
+  const trailing = Buffer.concat([zstd, Buffer.from("{}")]);
+  for (const bad of [zstd.subarray(0, -3), gzipSync("x"), Buffer.from("{}"), trailing]) {
     await assert.rejects(inflate(bad, "zstd", 1_000_000), fails("invalid_encoding"));
   }
 });

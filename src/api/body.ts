@@ -36,7 +36,9 @@ export function encodingOfHeader(contentEncoding: string | undefined): BodyEncod
 }
 
 const inflateGzip = promisify<Buffer, { maxOutputLength: number }, Buffer>(gunzip);
-const inflateZstd = promisify<Buffer, Parameters<typeof zstdDecompress>[1], Buffer>(zstdDecompress);
+const inflateZstdFrame = promisify<Buffer, Parameters<typeof zstdDecompress>[1], unknown>(
+  zstdDecompress,
+);
 
 /** Largest window a zstd body may ask memory for: 2^23 bytes, the level every encoder uses by default. */
 const ZSTD_WINDOW_LOG_MAX = 23;
@@ -52,10 +54,7 @@ export async function inflate(
 ): Promise<Buffer> {
   try {
     if (encoding === "gzip") return await inflateGzip(bytes, { maxOutputLength: bytesMax });
-    if (encoding === "zstd") {
-      const params = { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX };
-      return await inflateZstd(bytes, { maxOutputLength: bytesMax, params });
-    }
+    if (encoding === "zstd") return await inflateZstd(bytes, bytesMax);
     return bytes;
   } catch (error) {
     if (error instanceof RangeError) {
@@ -68,3 +67,34 @@ export async function inflate(
     throw new Failure("invalid_encoding", `The body is not valid ${encoding}.`, { cause: error });
   }
 }
+
+/** Frame by frame: zlib stops behind the first without a word about what follows, and that may be events. */
+async function inflateZstd(bytes: Buffer, bytesMax: number): Promise<Buffer> {
+  const params = { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG_MAX };
+  const parts: Buffer[] = [];
+  let length = 0;
+  for (let rest = bytes; rest.length > 0 || parts.length === 0;) {
+    const maxOutputLength = Math.max(1, bytesMax - length);
+    const inflated = await inflateZstdFrame(rest, { maxOutputLength, params, info: true });
+    if (!isInflated(inflated)) throw new Error("zlib did not say how far it read");
+    parts.push(inflated.buffer);
+    length += inflated.buffer.length;
+    if (length > bytesMax) throw new RangeError("larger than it may be");
+    rest = rest.subarray(inflated.engine.bytesWritten);
+  }
+  return Buffer.concat(parts, length);
+}
+
+/** What zlib answers with `info: true`, which its types do not know. */
+const isInflated = (
+  value: unknown,
+): value is { buffer: Buffer; engine: { bytesWritten: number } } =>
+  typeof value === "object" &&
+  value !== null &&
+  "buffer" in value &&
+  Buffer.isBuffer(value.buffer) &&
+  "engine" in value &&
+  typeof value.engine === "object" &&
+  value.engine !== null &&
+  "bytesWritten" in value.engine &&
+  typeof value.engine.bytesWritten === "number";

@@ -45,6 +45,7 @@ conformanceTest(
     }
     isOver = true;
     await publishing;
+    console.log("PUBLISHED", published);
 
     if (ground.transport === "queue") {
       await using reader = await openAmqpReader(ground.vhost.url);

@@ -78,7 +78,9 @@ conformanceTest(
 
     await reader.channel.deleteQueue(ground.name);
     await using after = await openTestPublisher(ground.vhost.url, ground.name);
-    await after.publish(anEvent());
+    // What was there may still be going.
+    const event = anEvent();
+    await waitFor(() => after.publish(event).then(() => true));
     await assertReceived(database, ground.source, { received: 1 });
     assert.doesNotMatch(await brokerDetail(service), TROUBLE[ground.transport]);
     await assertSound(database, service, 3);
