@@ -10,8 +10,10 @@ export const NODE_MAJOR_MIN: number;
 export const LAUNCHER_NODE_MAJOR_MIN: number;
 export const NPM_MAJOR_MIN: number;
 export const LOCK_SILENCE_MS_MAX: number;
+export const SERVICE_FLAGS: readonly string[];
 export const TOOLCHAINS: Record<string, Toolchain>;
 
+export function flagsFor(args: readonly string[], execArgv: readonly string[]): readonly string[];
 export function majorOf(version: string): number;
 export function planNode(running: { version: string; platform: string; arch: string }): NodePlan;
 export function isToolchainInstalled(stamp: string, toolchain: Toolchain): boolean;

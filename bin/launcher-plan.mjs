@@ -11,6 +11,19 @@ export const LAUNCHER_NODE_MAJOR_MIN = 18;
 /** Oldest npm that reads a lock file of version 3. */
 export const NPM_MAJOR_MIN = 7;
 
+/**
+ * How Node.js runs a service: by default it lets garbage pile up to several times of what is in use, as far as a large
+ * machine goes, and does not give it back.
+ */
+export const SERVICE_FLAGS = ["--max-semi-space-size=16", "--heap-growing-percent=30"];
+const SERVICE_COMMANDS = ["start", "demo"];
+
+/** What Node.js has to be told for this command line; nothing when it was told already. */
+export const flagsFor = (args, execArgv) =>
+  SERVICE_COMMANDS.includes(args[0] ?? "") && !execArgv.includes(SERVICE_FLAGS[0])
+    ? SERVICE_FLAGS
+    : [];
+
 /** The Node.js that is installed where the running one is too old: npm packages, pinned by checksum. */
 export const TOOLCHAINS = {
   "linux-x64": {

@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { countSignalsOnce, exitLike, runOnTerminal } from "./child.mjs";
 import { pathWith, provideNode, providePackages } from "./install.mjs";
-import { planNode } from "./launcher-plan.mjs";
+import { flagsFor, planNode } from "./launcher-plan.mjs";
 import { LauncherError } from "./progress.mjs";
 
 /** The launcher's own failures end with this, so that they are not taken for a command's answer (the command line says 3 for "something outside is missing or broken" as well). */
@@ -20,17 +20,24 @@ const args = process.argv.slice(2);
 
 async function launch() {
   const plan = planNode(process);
+  const flags = flagsFor(args, process.execArgv);
   if (plan.kind === "unsupported") throw new LauncherError(plan);
   if (plan.kind === "toolchain") {
     const node = await provideNode(root, plan.toolchain);
     const env = { ...process.env, PATH: pathWith(node) };
-    exitLike(await runOnTerminal(node, [self, ...args], { env }));
+    exitLike(await runOnTerminal(node, [...flags, self, ...args], { env }));
     return;
   }
   await providePackages(root);
   if (args[0] === "dev") {
     const { runDevTask } = await import("./dev.mjs");
     exitLike(await runDevTask(root, args.slice(1)));
+    return;
+  }
+  if (flags.length > 0) {
+    exitLike(
+      await runOnTerminal(process.execPath, [...flags, self, ...args], { env: process.env }),
+    );
     return;
   }
   countSignalsOnce();

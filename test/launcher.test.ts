@@ -17,7 +17,9 @@ import {
   isLockAbandoned,
   isToolchainInstalled,
   packagesStamp,
+  flagsFor,
   planNode,
+  SERVICE_FLAGS,
   TOOLCHAINS,
   toolchainStamp,
 } from "../bin/launcher-plan.mjs";
@@ -39,6 +41,13 @@ test("a Node.js that is new enough is used as it is, an older one is replaced, a
     assert.ok(refused.kind === "unsupported");
     assert.match(refused.todo, /Install Node\.js 24/);
   }
+});
+
+test("a service is run with its own limits of memory, once; other commands are not", () => {
+  assert.deepEqual(flagsFor(["start", "--port", "1"], []), SERVICE_FLAGS);
+  assert.deepEqual(flagsFor(["demo"], ["--inspect"]), SERVICE_FLAGS);
+  assert.deepEqual(flagsFor(["start"], [...SERVICE_FLAGS]), []);
+  for (const args of [["verify"], ["dev", "test"], []]) assert.deepEqual(flagsFor(args, []), []);
 });
 
 test("every toolchain is pinned to a version and a checksum", () => {

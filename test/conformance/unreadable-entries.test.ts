@@ -34,10 +34,9 @@ import {
 const GZIP = 1;
 const UNKNOWN_CODEC = 7;
 
-const good = (id?: string): StreamEntry => ({
-  kind: "record",
-  bytes: dataRecord(JSON.stringify(anEvent(id === undefined ? {} : { event_id: id }))),
-});
+const record = (id?: string): Buffer =>
+  dataRecord(JSON.stringify(anEvent(id === undefined ? {} : { event_id: id })));
+const good = (): StreamEntry => ({ kind: "record", bytes: record() });
 const bad = (bytes: string | Buffer = "no AMQP 1.0"): StreamEntry => ({
   kind: "record",
   bytes: Buffer.from(bytes),
@@ -45,7 +44,7 @@ const bad = (bytes: string | Buffer = "no AMQP 1.0"): StreamEntry => ({
 const subBatch = (codec: number, count: number): StreamEntry => ({
   kind: "subBatch",
   codec,
-  records: Array.from({ length: count }, () => dataRecord(JSON.stringify(anEvent()))),
+  records: Array.from({ length: count }, () => record()),
 });
 
 /** A publisher of the service's stream, which has to be there. */
@@ -188,6 +187,30 @@ test("B34: unreadable entries at the very beginning and at the very end of a str
   await assertSound(database, service, 2);
 });
 
+test("B34, F12: a stream made anew that begins with an unreadable entry is read from its first message", async () => {
+  await using vhost = await testBroker();
+  await using db = await testDatabase();
+  const open = () => openService({ vhost, transport: "stream" }, { db });
+  {
+    await using _service = await open();
+    await using publisher = await openPublisher(vhost);
+    await publisher.publish([good(), good(), good()]);
+    await waitPosition(db.database, 2);
+  }
+  const path = `/api/queues/${vhost.vhost}/${NAMES.stream}`;
+  await vhost.api("DELETE", path);
+  await vhost.api("PUT", path, { durable: true, arguments: { "x-queue-type": "stream" } });
+  await using publisher = await openPublisher(vhost);
+  await publisher.publish([bad()]); // 0
+  await publisher.publish([good()]); // 1
+  await using service = await open();
+  await waitPosition(db.database, 1);
+  assert.deepEqual(await listPlaces(db.database), ["0-0"]);
+  assert.deepEqual(await listIncidents(service), ["recreated 3-null", "unreadable 0-0"]);
+  await assertReceived(db.database, SOURCES.stream, { received: 5, rejected: 1 });
+  await assertSound(db.database, service, 4);
+});
+
 test("B34: of several streams, one with unreadable entries does not hold up the others", async () => {
   await using vhost = await testBroker();
   const other = "other-stream";
@@ -223,7 +246,9 @@ test("B34: a chunk that is damaged on the broker's disk is told with its offsets
     await publisher.publish([good()]); // 0
     await waitPosition(database, 0);
   }
-  await publisher.publish([good(), good("damaged-on-disk")]); // 1, 2
+  await publisher.publish([
+    { kind: "subBatch", codec: 0, records: [record(), record("damaged-on-disk")] }, // 1, 2, in one chunk
+  ]);
   await publisher.publish([good()]); // 3
   await broker.ctl("eval", DAMAGE);
   await using service = await openService({ vhost, transport: "stream" }, { db });

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import type { App } from "#app";
 import { loadConfig } from "#config";
 import { silentLogger, systemClock, type Clock, type Logger } from "#kernel";
+import { SERVICE_FLAGS } from "../../bin/launcher-plan.mjs";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { testDatabase, type TestDatabase } from "./test-database.ts";
 import { waitFor } from "./wait-for.ts";
@@ -112,7 +113,7 @@ export async function spawnService(options: SpawnServiceOptions = {}): Promise<S
   await mkdir(dataDir, { recursive: true });
   if (process.getuid?.() === 0) await chmod(dataDir, 0o711);
   const databaseUrl = options.databaseUrl ?? scope.use(await testDatabase()).url;
-  const child = spawn(process.execPath, [CLI, "start", "--json"], {
+  const child = spawn(process.execPath, [...SERVICE_FLAGS, CLI, "start", "--json"], {
     env: {
       PATH: process.env["PATH"],
       PORT: "0",

@@ -74,6 +74,8 @@ export class StreamConsumer {
   #prefetchCareful = Number.POSITIVE_INFINITY;
   /** A position whose message is not compared with its digest any more. */
   #uncheckedOffset: number | undefined;
+  /** A position in a stream that is no more: the one that was made anew is read from its first message. */
+  #outdated: string | null | undefined;
   #trouble: string | undefined = "not read yet";
   #lastOffset: number | undefined;
 
@@ -160,12 +162,14 @@ export class StreamConsumer {
     const ask = { stream, position, retention: settings.retention };
     const look = await lookAtStream({ connection, connect }, ask, signal);
     if (look.incident) await this.#noteIncident(look.incident);
+    if (look.incident?.kind === "recreated") this.#outdated = this.#lane.lane?.position;
     const batcher = new StreamBatcher({ source, partition, limits: settings.message });
     await using opened = await this.#subscribe(connection, look.start);
     let subscription = opened;
     if (look.expected && !(await this.#skipTo(subscription, look.expected, batcher))) {
       await opened[Symbol.asyncDispose]();
       await this.#noteIncident(recreated(look.expected));
+      this.#outdated = this.#lane.lane?.position;
       subscription = await this.#subscribe(connection, "first");
     }
     await using current = subscription;
@@ -190,19 +194,24 @@ export class StreamConsumer {
       return await sleepMs(RETRY_MS_MIN, signal);
     }
     this.#prefetchCareful = Number.POSITIVE_INFINITY;
-    const position = this.#position();
-    const isWithin = position !== undefined && position.itemsDone !== null;
-    const from = position === undefined ? 0 : position.offset + (isWithin ? 0 : 1);
     const { connect } = this.#deps;
     const { stream } = this.#place;
+    const from = this.#nextOffset();
     const next = await findReadable(
       (offset) => probeStream(connect, { stream, offset }, signal),
       from,
     );
     if (next !== undefined) return await this.#passOver(from, next - 1);
     // Nothing is wrong behind the position: perhaps its own message is damaged by now, which nobody needs any more.
-    if (!isWithin) this.#uncheckedOffset = position?.offset;
+    if (from > 0) this.#uncheckedOffset = from - 1;
     await sleepMs(RETRY_MS_MIN, signal);
+  }
+
+  /** The offset behind all that was read of the stream; that of a message itself, when it was read in part. */
+  #nextOffset(): number {
+    const position = this.#position();
+    if (position === undefined || this.#lane.lane?.position === this.#outdated) return 0;
+    return position.offset + (position.itemsDone === null ? 1 : 0);
   }
 
   /** Commits that these offsets, both included, cannot be read. */
