@@ -25,15 +25,19 @@ type Seen = { atMs: number; committed: number };
 
 type Watched = { seen: Seen[]; memory: SeriesSampler };
 
+/** A message carries one event, or what a gateway that batches gathers in 10 ms at this rate. */
+export type PacedForm = "messages" | "batches";
+const EVENTS_PER_MESSAGE: Record<PacedForm, number> = { messages: 1, batches: 150 };
+
 /**
- * Single events through the stream at the rate of the expected bursts: how far behind the service is, in time and in
+ * Events through the stream at the rate of the expected bursts: how far behind the service is, in time and in
  * messages, and what it needs of memory. An event's time counts from when it was due to be published until a reader
  * of the database sees that it was committed.
  */
-export async function measureBrokerPaced(bench: BrokerBench): Promise<void> {
+export async function measureBrokerPaced(bench: BrokerBench, form: PacedForm): Promise<void> {
   const { size, say } = bench;
   await using scope = new AsyncDisposableStack();
-  const place: Place = { kind: "stream", name: "bench-paced" };
+  const place: Place = { kind: "stream", name: `bench-paced-${form}` };
   scope.use(await declarePlace(bench, place));
   const publisher = scope.use(await startPublisher(bench, "messages", place));
   const service = scope.use(await startConsumingService(bench, place));
@@ -45,7 +49,12 @@ export async function measureBrokerPaced(bench: BrokerBench): Promise<void> {
   // Heard below; until then a failure is not to end the process, which has servers to stop.
   watched.catch(() => undefined);
   const before = service.readCpu();
-  const pace = { perSecond: EVENTS_PER_SECOND, seconds: size.brokerPacedSeconds, seed: 901 };
+  const pace = {
+    perSecond: EVENTS_PER_SECOND,
+    seconds: size.brokerPacedSeconds,
+    seed: 901,
+    eventsPerMessage: EVENTS_PER_MESSAGE[form],
+  };
   const startedMs = performance.now();
   const sent = await publisher.ask("pace", pace);
   const wallMs = performance.now() - startedMs;
@@ -54,7 +63,7 @@ export async function measureBrokerPaced(bench: BrokerBench): Promise<void> {
   watching.abort();
   const { seen, memory } = await watched;
 
-  const add = adder(bench);
+  const add = adder(bench, form);
   reportTimes(bench, add, listLagsMs(seen, sent), sent);
   reportMessages(bench, add, seen, sent);
   reportMemory(bench, add, memory, service.readMemory()?.peakBytes);
@@ -112,11 +121,11 @@ function listLagsMs(seen: readonly Seen[], sent: Figures): number[] {
 type Add = (what: string, row: Pick<Row, "value" | "unit" | "also" | "budget">) => void;
 
 const adder =
-  ({ report, size }: BrokerBench): Add =>
+  ({ report, size }: BrokerBench, form: PacedForm): Add =>
   (what, row) =>
     report.add({
       bench: NAME,
-      what: `${what}, ${EVENTS_PER_SECOND / 1000} k events/s for ${size.brokerPacedSeconds} s`,
+      what: `${what}, ${EVENTS_PER_SECOND / 1000} k events/s for ${size.brokerPacedSeconds} s, ${form === "messages" ? "an event" : `${EVENTS_PER_MESSAGE[form]} events`} a message`,
       ...row,
     });
 

@@ -43,7 +43,8 @@ await serveParent({
   publish: async () => await timed(async () => (await prepared?.publish()) ?? 0),
   fill: async ({ events = 0, seed = 0 }) =>
     await timed(() => prepareMessages(pieces(events, seed)).publish()),
-  pace: ({ perSecond = 0, seconds = 0, seed = 0 }) => pace({ perSecond, seconds, seed }),
+  pace: ({ perSecond = 0, seconds = 0, seed = 0, eventsPerMessage = 1 }) =>
+    pace({ perSecond, seconds, seed, eventsPerMessage }),
 });
 
 /** Runs it until everything is confirmed: seconds, CPU and messages. */
@@ -109,13 +110,13 @@ function prepareBatches(producer: Producer, events: number, seed: number): Prepa
   };
 }
 
-type Pace = { perSecond: number; seconds: number; seed: number };
+type Pace = { perSecond: number; seconds: number; seed: number; eventsPerMessage: number };
 
 /**
  * Publishes single events at a steady rate, those that are late at once. What is due at one moment, `eventsPerTick`, goes
  * together; the n-th of these (from 0) is due at `startMs` + n × `tickMs`. Times to confirmation count from then.
  */
-async function pace({ perSecond, seconds, seed }: Pace): Promise<Figures> {
+async function pace({ perSecond, seconds, seed, eventsPerMessage }: Pace): Promise<Figures> {
   const traffic = new Traffic(seed);
   const eventsPerTick = Math.round(perSecond / TICKS_PER_SECOND);
   const tickMs = 1000 / TICKS_PER_SECOND;
@@ -128,8 +129,8 @@ async function pace({ perSecond, seconds, seed }: Pace): Promise<Figures> {
     const waitMs = dueMs - systemClock.now();
     if (waitMs > 0) await delay(waitMs);
     const lines = traffic.lines(eventsPerTick, { fromMs: dueMs - 1000, toMs: dueMs });
-    const bytes = Buffer.concat(lines.map((line) => encoder.encode(line)));
-    await wire.publish(bytes, lines.length);
+    const bodies = joinLines(lines, eventsPerMessage);
+    await wire.publish(Buffer.concat(bodies.map((body) => encoder.encode(body))), bodies.length);
     const confirmed = wire.confirm();
     // Heard below; until then a failure is not to end the process.
     confirmations.push(confirmed.then(() => void confirmedMs.push(systemClock.now() - dueMs)));
@@ -145,4 +146,12 @@ async function pace({ perSecond, seconds, seed }: Pace): Promise<Figures> {
     confirmedP99Ms: quantile(confirmedMs, 0.99),
     confirmedWorstMs: quantile(confirmedMs, 1),
   };
+}
+
+/** Bodies of so many events each, one on each line. */
+function joinLines(lines: readonly string[], eventsPerMessage: number): string[] {
+  const bodies: string[] = [];
+  for (let at = 0; at < lines.length; at += eventsPerMessage)
+    bodies.push(lines.slice(at, at + eventsPerMessage).join("\n"));
+  return bodies;
 }

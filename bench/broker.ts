@@ -11,7 +11,10 @@ import { measureBrokerSpeed } from "./broker-speed.ts";
 export const BROKER_BENCHES: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   "broker-speed": (bench) => measureWithRabbit(bench, measureBrokerSpeed),
   "broker-backlog": (bench) => measureWithRabbit(bench, measureBrokerBacklog),
-  "broker-paced": (bench) => measureWithRabbit(bench, measureBrokerPaced),
+  "broker-paced-messages": (bench) =>
+    measureWithRabbit(bench, (broker) => measureBrokerPaced(broker, "messages")),
+  "broker-paced-batches": (bench) =>
+    measureWithRabbit(bench, (broker) => measureBrokerPaced(broker, "batches")),
 };
 
 async function measureWithRabbit(

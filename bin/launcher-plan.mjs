@@ -15,7 +15,7 @@ export const NPM_MAJOR_MIN = 7;
  * How Node.js runs a service: by default it lets garbage pile up to several times of what is in use, as far as a large
  * machine goes, and does not give it back.
  */
-export const SERVICE_FLAGS = ["--max-semi-space-size=16", "--heap-growing-percent=30"];
+export const SERVICE_FLAGS = ["--max-semi-space-size=16", "--heap-growing-percent=100"];
 const SERVICE_COMMANDS = ["start", "demo"];
 
 /** What Node.js has to be told for this command line; nothing when it was told already. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { hash } from "node:crypto";
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import type { Options } from "amqplib";
-import { anEvent, toNdjson, type TestVhost } from "#harness";
+import { anEvent, toNdjson } from "#harness";
 import { openTestPublisher } from "./publisher.ts";
 import {
   assertQueueEmpty,

@@ -12,7 +12,6 @@ import { openTestPublisher } from "./publisher.ts";
 import {
   assertReceived,
   assertSound,
-  brokerDetail,
   conformanceTest,
   listPositions,
   NAMES,

@@ -46,10 +46,9 @@ export function startQueueTransport(deps: QueueTransportDeps): QueueTransport {
   const source = `queue/${deps.settings.name}`;
   const stopping = new AbortController();
   const giveUp = new AbortController();
-  const workers = Array.from(
-    { length: deps.settings.workers },
-    () => new QueueWorker(deps, { source, stopping: stopping.signal, until: giveUp.signal }),
-  );
+  const declare = shareWhileUnderWay(() => declareQueue(deps, stopping.signal));
+  const how = { source, declare, stopping: stopping.signal, until: giveUp.signal };
+  const workers = Array.from({ length: deps.settings.workers }, () => new QueueWorker(deps, how));
   const running = workers.map((worker) => worker.run());
   const sum = (count: (worker: QueueWorker) => number) =>
     workers.reduce((total, worker) => total + count(worker), 0);
@@ -82,6 +81,26 @@ export function startQueueTransport(deps: QueueTransportDeps): QueueTransport {
   return transport;
 }
 
+async function declareQueue(
+  { connection, settings: { name } }: QueueTransportDeps,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadLetter = { exchange: `${name}.dead-letter`, queue: `${name}.dead-letter` };
+  await ensureQueue(connection, { name, deadLetter }, signal);
+}
+
+/**
+ * Has several callers at the same time wait for one call. A consumer that comes while another declares the queue would
+ * make RabbitMQ 3.10 close the connection.
+ */
+function shareWhileUnderWay(work: () => Promise<void>): () => Promise<void> {
+  let underWay: Promise<void> | undefined;
+  return () =>
+    (underWay ??= work().finally(() => {
+      underWay = undefined;
+    }));
+}
+
 /**
  * One consumer of the queue: takes what was delivered, commits it, and only then acknowledges it. What is not
  * acknowledged comes again, and is a duplicate then. A message never goes back to the queue for what is in it: what
@@ -90,6 +109,7 @@ export function startQueueTransport(deps: QueueTransportDeps): QueueTransport {
 class QueueWorker {
   readonly #deps: QueueTransportDeps;
   readonly #source: string;
+  readonly #declare: () => Promise<void>;
   readonly #stopping: AbortSignal;
   readonly #until: AbortSignal;
   #trouble: string | undefined = "not consumed yet";
@@ -99,11 +119,17 @@ class QueueWorker {
 
   constructor(
     deps: QueueTransportDeps,
-    how: { source: string; stopping: AbortSignal; until: AbortSignal },
+    how: {
+      source: string;
+      declare: () => Promise<void>;
+      stopping: AbortSignal;
+      until: AbortSignal;
+    },
   ) {
     this.#deps = deps;
     this.#prefetch = deps.settings.prefetch;
     this.#source = how.source;
+    this.#declare = how.declare;
     this.#stopping = how.stopping;
     this.#until = how.until;
   }
@@ -145,9 +171,7 @@ class QueueWorker {
 
   async #consume(onProgress: () => void): Promise<void> {
     const { connection, settings } = this.#deps;
-    const name = settings.name;
-    const deadLetter = { exchange: `${name}.dead-letter`, queue: `${name}.dead-letter` };
-    await ensureQueue(connection, { name, deadLetter }, this.#stopping);
+    await this.#declare();
     const channel = await connection.openChannel(this.#stopping);
     const buffer = new MessageBuffer(settings.bufferBytesMax);
     channel.on("error", (error: Error) => buffer.close(error));
