@@ -16,6 +16,12 @@ export type StreamRetention = {
   segmentBytes?: number | undefined;
 };
 
+/**
+ * RabbitMQ 4 gives a message up after 20 deliveries unless told otherwise, and each connection lost counts as one. A
+ * message is never sent back for what is in it, so there is no limit to protect from it.
+ */
+const DELIVERIES_MAX = 1_000_000;
+
 const ACCESS_REFUSED = 403;
 const RESOURCE_LOCKED = 405;
 const PRECONDITION_FAILED = 406;
@@ -121,7 +127,11 @@ export async function ensureQueue(
   const { refusal } = await tryOnChannel(connection, signal, (channel) =>
     channel.assertQueue(name, {
       durable: true,
-      arguments: { "x-queue-type": "quorum", "x-dead-letter-exchange": deadLetter.exchange },
+      arguments: {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": deadLetter.exchange,
+        "x-delivery-limit": DELIVERIES_MAX,
+      },
     }),
   );
   if (refusal === undefined) {

@@ -156,7 +156,7 @@ function confirmed(
     channel.once("close", onClose);
     const options = { persistent: true, mandatory: true, contentType };
     channel.sendToQueue(target, Buffer.from(body), options, (error: unknown) =>
-      settle(() => (error ? reject(error) : resolve(!isReturned))),
+      settle(() => (error ? reject(new Error("not confirmed")) : resolve(!isReturned))),
     );
   });
 }

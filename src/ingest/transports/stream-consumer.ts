@@ -46,6 +46,8 @@ export type StreamConsumerDeps = {
     retention: StreamRetention;
   };
   onIncident: (incident: StreamIncident) => void;
+  /** So many offsets came without a message, and retention did not take them. */
+  onEmptyOffsets: (count: number) => void;
 };
 
 /** What a consumer reads: a stream, its source in the ledger, and its number among the source's partitions. */
@@ -306,6 +308,7 @@ export class StreamConsumer {
     const gap = gapBetween(from, Math.min(to, first - 1));
     if (gap) await this.#noteIncident(gap);
     if (isBehindUnreadable && first <= to) await this.#passOver(Math.max(from, first), to);
+    else if (first <= to) this.#deps.onEmptyOffsets(to - Math.max(from, first) + 1);
   }
 
   /** The first offset kept, or what is to be taken for it when it cannot be read. */

@@ -27,7 +27,10 @@ export type StreamTransport = AsyncDisposable & {
   readonly trouble: string | undefined;
 };
 
-export type StreamTransportDeps = Omit<StreamConsumerDeps, "onIncident" | "settings"> & {
+export type StreamTransportDeps = Omit<
+  StreamConsumerDeps,
+  "onIncident" | "onEmptyOffsets" | "settings"
+> & {
   /** To find the streams by. They are read over others, which break on what the broker cannot hand over. */
   connection: BrokerConnection;
   ingestor: Ingestor;
@@ -142,6 +145,7 @@ class SharedStreams implements StreamTransport {
       place: { stream, source: this.source, partition },
       until: this.#giveUp.signal,
       onIncident: (kind) => this.#metrics.incidents.inc({ stream, kind }),
+      onEmptyOffsets: (count) => this.#metrics.emptyOffsets.inc({ stream }, count),
       onEnded: () => {
         this.#sharing?.forget(lane);
         if (this.#readers.get(stream) === reader) this.#readers.delete(stream);
@@ -185,6 +189,7 @@ class StreamReader implements HeldLane {
       place: { stream: string; source: string; partition: number };
       until: AbortSignal;
       onIncident: (kind: string) => void;
+      onEmptyOffsets: (count: number) => void;
       onEnded: () => void;
     },
   ) {
@@ -192,10 +197,14 @@ class StreamReader implements HeldLane {
     this.#stream = work.place.stream;
     const lane = deps.ingestor.openLane(work.lane, deps.settings.leaseSeconds);
     const onIncident = ({ kind }: { kind: string }) => work.onIncident(kind);
-    this.#consumer = new StreamConsumer({ ...deps, onIncident }, work.place, {
-      lane,
-      until: work.until,
-    });
+    this.#consumer = new StreamConsumer(
+      { ...deps, onIncident, onEmptyOffsets: work.onEmptyOffsets },
+      work.place,
+      {
+        lane,
+        until: work.until,
+      },
+    );
     const reading = this.#consumer.run();
     const watching = new AbortController();
     const watched = this.#watchHead(deps.connect, watching.signal);
@@ -275,6 +284,12 @@ function createStreamMetrics(registry: Registry, status: () => StreamStatus[]) {
       name: "tallystick_stream_incidents_total",
       help: "Gaps and unreadable offsets found in streams, and streams found made anew",
       labelNames: ["stream", "kind"],
+      registers,
+    }),
+    emptyOffsets: new Counter({
+      name: "tallystick_stream_empty_offsets_total",
+      help: "Offsets of a stream that came without a message: records of the broker's own, or compressed sub-batches that RabbitMQ 4 leaves out",
+      labelNames,
       registers,
     }),
   };
