@@ -172,7 +172,7 @@ const ownersOf = (database: Database) => database.sql<{ partition: string; epoch
 
 faultTest(
   "F6: three processes share a super stream of six partitions; two are killed in turn under load, the others take over within lease + 2 s, and nothing is lost or doubled",
-  async (seed) => {
+  async (seed, context) => {
     await using broker = await testBroker();
     await using db = await testDatabase();
     await using connection = connectTest(broker.url);
@@ -197,7 +197,9 @@ faultTest(
       url: () => broker.url,
       targets: streams,
       publishers: 6,
+      ...scaled({ short: {}, long: { eventsPerMessageMax: 400, pauseMs: 30 } }),
     });
+    const startedMs = performance.now();
     await waitFor(
       async () => (await Promise.all(services.map(readBy))).every((count) => count === 2),
       { msMax: 30_000, what: "each process to read two partitions" },
@@ -223,6 +225,8 @@ faultTest(
       assert.ok(performance.now() - killedMs < leaseMs + 2000 + 1500, "taken over too late");
     }
     await published.stop();
+    const perSecond = published.confirmedEvents / ((performance.now() - startedMs) / 1000);
+    context.diagnostic(`${traffic.counted.size} events, ${Math.round(perSecond)} a second`);
     await letBrokerDrain(broker, db.database, services, { streams, queue: null });
     const [last] = services;
     assert.ok(last);
