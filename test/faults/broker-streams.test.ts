@@ -197,7 +197,7 @@ faultTest(
       url: () => broker.url,
       targets: streams,
       publishers: 6,
-      ...scaled({ short: {}, long: { eventsPerMessageMax: 400, pauseMs: 30 } }),
+      ...scaled({ short: {}, long: { eventsPerMessageMax: 800, pauseMs: 30 } }),
     });
     const startedMs = performance.now();
     await waitFor(
