@@ -48,6 +48,16 @@ export type SketchRow = {
   mark: number;
 };
 
+/**
+ * A copy with memory of its own. A small Buffer is a slice of a shared one, and one sketch that is remembered would keep
+ * all of that.
+ */
+function copyAlone(sketch: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(sketch.length);
+  sketch.copy(copy);
+  return copy;
+}
+
 /** What the index and the garbage collector need for one sketch, about. */
 const OVERHEAD_BYTES = 160;
 
@@ -66,6 +76,6 @@ class Generation {
     const place = this.#rows.place(row.orgId, row.memberId, row.bucket, row.mark, row.table);
     const before = this.#sketches[place];
     this.bytes += before ? sketch.length - before.length : sketch.length + OVERHEAD_BYTES;
-    this.#sketches[place] = sketch;
+    this.#sketches[place] = copyAlone(sketch);
   }
 }
