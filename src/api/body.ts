@@ -1,6 +1,7 @@
 import { promisify } from "node:util";
 import { constants, gunzip, zstdDecompress } from "node:zlib";
 import { Failure } from "#contract";
+import { isInflated } from "#kernel";
 
 /** How the events of a body are written down. */
 export type BodyFormat = "json" | "ndjson";
@@ -84,17 +85,3 @@ async function inflateZstd(bytes: Buffer, bytesMax: number): Promise<Buffer> {
   }
   return Buffer.concat(parts, length);
 }
-
-/** What zlib answers with `info: true`, which its types do not know. */
-const isInflated = (
-  value: unknown,
-): value is { buffer: Buffer; engine: { bytesWritten: number } } =>
-  typeof value === "object" &&
-  value !== null &&
-  "buffer" in value &&
-  Buffer.isBuffer(value.buffer) &&
-  "engine" in value &&
-  typeof value.engine === "object" &&
-  value.engine !== null &&
-  "bytesWritten" in value.engine &&
-  typeof value.engine.bytesWritten === "number";

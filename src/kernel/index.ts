@@ -7,3 +7,4 @@ export * from "./retry.ts";
 export * from "./csv-reader.ts";
 export * from "./line-reader.ts";
 export * from "./closest.ts";
+export * from "./inflated.ts";

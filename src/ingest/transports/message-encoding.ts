@@ -6,6 +6,7 @@ import {
   inflateSync,
   zstdDecompressSync,
 } from "node:zlib";
+import { isInflated } from "#kernel";
 import { BodyFault } from "./body-fault.ts";
 
 /** Largest window a zstd body may ask memory for: 2^23 bytes, the level every encoder uses by default. */
@@ -96,20 +97,6 @@ function inflatePart(
   if (inflated.buffer.length > roomBytes) throw tooLarge(bytesMax);
   return { buffer: inflated.buffer, bytesRead: inflated.engine.bytesWritten };
 }
-
-/** What zlib answers with `info: true`, which its types do not know. */
-const isInflated = (
-  value: unknown,
-): value is { buffer: Buffer; engine: { bytesWritten: number } } =>
-  typeof value === "object" &&
-  value !== null &&
-  "buffer" in value &&
-  Buffer.isBuffer(value.buffer) &&
-  "engine" in value &&
-  typeof value.engine === "object" &&
-  value.engine !== null &&
-  "bytesWritten" in value.engine &&
-  typeof value.engine.bytesWritten === "number";
 
 /** RFC 1950 §2.2: method 8, and the first two bytes are a multiple of 31. */
 const hasZlibHeader = (bytes: Buffer): boolean =>
