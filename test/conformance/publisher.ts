@@ -1,4 +1,4 @@
-import { type ChannelModel, connect, type Options } from "amqplib";
+import { connect, type Options } from "amqplib";
 import { waitFor } from "#harness";
 
 /** Publishes to one queue or stream by its name, with confirms. */
@@ -11,9 +11,9 @@ export type TestPublisher = AsyncDisposable & {
 
 /** Waits for a queue or stream of this name first: the service declares it. */
 export async function openTestPublisher(url: string, name: string): Promise<TestPublisher> {
+  await waitFor(() => isReady(url, name), { what: `${name} to be declared` });
   const connection = await connect(url);
   connection.on("error", () => undefined);
-  await waitFor(() => isThere(connection, name), { what: `${name} to be declared` });
   const channel = await connection.createConfirmChannel();
   channel.on("error", () => undefined);
   const bytesOf = (body: unknown): Buffer => {
@@ -35,15 +35,23 @@ export async function openTestPublisher(url: string, name: string): Promise<Test
   };
 }
 
-/** Looking for a queue that is not there costs the channel. */
-async function isThere(connection: ChannelModel, name: string): Promise<boolean> {
-  const channel = await connection.createChannel();
-  channel.on("error", () => undefined);
+/**
+ * Whether something can be published to it. The broker knows the name some moments before the stream or queue behind it
+ * works, and closes the connection of who comes meanwhile: so this looks over one of its own, which it may lose.
+ */
+async function isReady(url: string, name: string): Promise<boolean> {
+  const connection = await connect(url);
+  connection.on("error", () => undefined);
   try {
-    await channel.checkQueue(name);
-    await channel.close();
+    const channel = await connection.createChannel();
+    channel.on("error", () => undefined);
+    await channel.prefetch(1);
+    await channel.consume(name, () => undefined, { arguments: { "x-stream-offset": "next" } });
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    // Of a queue nothing is consumed: it has no offsets, which it can only tell when it works.
+    return String(error).includes("x-stream-offset");
+  } finally {
+    await connection.close().catch(() => undefined);
   }
 }

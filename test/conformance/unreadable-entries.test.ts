@@ -267,3 +267,18 @@ const DAMAGE = `
   {ok, Open} = file:open(File, [read, write, raw, binary]),
   ok = file:pwrite(Open, At, <<"D">>),
   file:close(Open).`;
+
+test("F35: RabbitMQ, stream: how far a stream reaches is known again soon after its end became readable", async () => {
+  await using broker = await testBroker();
+  await using service = await openService({ vhost: broker, transport: "stream" });
+  await using publisher = await openPublisher(broker);
+  await publisher.publish([good()]);
+  await waitFor(async () => / 0 messages behind/.test(await brokerDetail(service)));
+  await publisher.publish([bad()]);
+  await waitFor(async () => /lag not known/.test(await brokerDetail(service)), { msMax: 30_000 });
+  await publisher.publish([good()]);
+  // A single failed look, which may be the broker's own trouble of a moment, must not blind us for a minute.
+  await waitFor(async () => / 0 messages behind/.test(await brokerDetail(service)), {
+    msMax: 35_000,
+  });
+});

@@ -10,7 +10,14 @@ import {
   type SpawnedService,
 } from "#harness";
 import { startBrokerLoad } from "./broker-load.ts";
-import { BROKER_SETTINGS, brokerStateOf, letBrokerDrain, metricOf, NAMES } from "./broker-state.ts";
+import {
+  BROKER_SETTINGS,
+  brokerStateOf,
+  letBrokerDrain,
+  metricOf,
+  NAMES,
+  untilConsuming,
+} from "./broker-state.ts";
 import { chancesOf, faultTest, scaled } from "./fault-test.ts";
 import { startLoad } from "./load.ts";
 import { assertAllCounted } from "./oracle.ts";
@@ -23,11 +30,6 @@ const ACCEPTED = "tallystick_ingest_events_total";
 const countLogged = (service: SpawnedService, message: string): number =>
   service.stderr().split(`"msg":"${message}"`).length - 1;
 
-const isConsuming = async (service: SpawnedService): Promise<boolean> => {
-  const state = await brokerStateOf(service);
-  return /behind/.test(state) && /consumers/.test(state);
-};
-
 for (const how of ["stop", "kill"] as const) {
   const id = how === "stop" ? "F7" : "F8";
   const times = scaled({ short: 1, long: 40 });
@@ -38,7 +40,7 @@ for (const how of ["stop", "kill"] as const) {
       await using db = await testDatabase();
       const env = { ...BROKER_SETTINGS, RABBITMQ_URL: broker.url };
       await using service = await spawnService({ databaseUrl: db.url, env });
-      await waitFor(() => isConsuming(service), { msMax: 20_000 });
+      await untilConsuming(service);
       await broker.settle();
       const traffic = new Traffic(seed, Date.now());
       await using load = startLoad(traffic, () => service, { senders: 1, pauseMs: 30 });
@@ -55,7 +57,7 @@ for (const how of ["stop", "kill"] as const) {
         await waitFor(() => countLogged(service, "broker_connected") === time + 1, {
           msMax: 30_000,
         });
-        await waitFor(() => isConsuming(service), { msMax: 30_000 });
+        await untilConsuming(service);
       }
       await load.stop();
       await published.stop();
@@ -76,7 +78,7 @@ faultTest(
     await using db = await testDatabase();
     const env = { ...BROKER_SETTINGS, RABBITMQ_URL: consumers.through(broker.url) };
     await using service = await spawnService({ databaseUrl: db.url, env });
-    await waitFor(() => isConsuming(service), { msMax: 20_000 });
+    await untilConsuming(service);
     const random = chancesOf(seed);
     const traffic = new Traffic(seed, Date.now());
     await using published = startBrokerLoad(traffic, {
@@ -105,7 +107,7 @@ faultTest(
     await using db = await testDatabase();
     const env = { ...BROKER_SETTINGS, RABBITMQ_URL: proxy.through(broker.url) };
     await using service = await spawnService({ databaseUrl: db.url, env });
-    await waitFor(() => isConsuming(service), { msMax: 20_000 });
+    await untilConsuming(service);
     const traffic = new Traffic(seed, Date.now());
     await using published = startBrokerLoad(traffic, { url: () => broker.url, targets: TARGETS });
     await waitFor(async () => (await metricOf(service, ACCEPTED)) > 100);
@@ -118,7 +120,7 @@ faultTest(
     const { counts } = await service.send([anEvent({ event_id: "by-http", org_id: "other" })]);
     assert.equal(counts.accepted, 1);
     proxy.heal();
-    await waitFor(() => isConsuming(service), { msMax: 40_000 });
+    await untilConsuming(service, 40_000);
     await published.stop();
     await letBrokerDrain(broker, db.database, [service]);
     const [others] = await db.database.sql<{ count: number }>`
@@ -137,10 +139,10 @@ faultTest(
     const vhost = "%2F";
     const env = { ...BROKER_SETTINGS, RABBITMQ_URL: broker.url };
     await using service = await spawnService({ databaseUrl: db.url, env });
-    await waitFor(() => isConsuming(service), { msMax: 20_000 });
+    await untilConsuming(service);
     const traffic = new Traffic(1, Date.now());
     const countMore = async (): Promise<void> => {
-      await waitFor(() => isConsuming(service), { msMax: 60_000 });
+      await untilConsuming(service, 60_000);
       await using published = startBrokerLoad(traffic, { url: () => broker.url, targets: TARGETS });
       await waitFor(() => published.confirmedEvents > 100, { msMax: 30_000 });
       await published.stop();

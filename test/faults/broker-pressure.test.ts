@@ -10,7 +10,13 @@ import {
   type WireEvent,
 } from "#harness";
 import { startBrokerLoad } from "./broker-load.ts";
-import { BROKER_SETTINGS, brokerStateOf, letBrokerDrain, metricOf, NAMES } from "./broker-state.ts";
+import {
+  BROKER_SETTINGS,
+  letBrokerDrain,
+  metricOf,
+  NAMES,
+  untilConsuming,
+} from "./broker-state.ts";
 import { chancesOf, faultTest, scaled } from "./fault-test.ts";
 import { assertAllCounted, assertVerified, openOracle, settle } from "./oracle.ts";
 import { Traffic } from "./traffic.ts";
@@ -24,9 +30,7 @@ faultTest(
     await using db = await testDatabase();
     const env = { ...BROKER_SETTINGS, RABBITMQ_URL: broker.url };
     await using service = await spawnService({ databaseUrl: db.url, env });
-    await waitFor(async () => /behind.*consumers/.test(await brokerStateOf(service)), {
-      msMax: 20_000,
-    });
+    await untilConsuming(service);
     const traffic = new Traffic(seed, Date.now());
     await using published = startBrokerLoad(traffic, {
       url: () => broker.url,
@@ -57,9 +61,7 @@ faultTest(
     await using db = await testDatabase();
     const env = { ...BROKER_SETTINGS, RABBITMQ_URL: broker.url };
     await using service = await spawnService({ databaseUrl: db.url, env });
-    await waitFor(async () => /behind.*consumers/.test(await brokerStateOf(service)), {
-      msMax: 20_000,
-    });
+    await untilConsuming(service);
     const next = chancesOf(seed);
     const one = anEvent({ event_id: "the-one", org_id: "acme", input_tokens: 3 });
     const many = Array.from({ length: scaled({ short: 400, long: 100_000 }) }, (_, i) =>

@@ -1,5 +1,5 @@
 import { connectBroker, readStreamEnds, type BrokerConnection } from "#broker";
-import { waitFor, type ServiceFace } from "#harness";
+import { type ServiceFace, type SpawnedService, waitFor } from "#harness";
 import { type Database, listStreamProgress } from "#store";
 
 /** What the service consumes by default. */
@@ -18,6 +18,17 @@ export async function brokerStateOf(service: ServiceFace): Promise<string> {
   const answer = await service.request("/ready");
   const { checks } = (await answer.json()) as { checks: { broker?: { detail: string } } };
   return checks.broker?.detail ?? "";
+}
+
+/** Resolves when the service reads the stream and consumes the queue; else throws with what it says of itself. */
+export async function untilConsuming(service: SpawnedService, msMax = 30_000): Promise<void> {
+  const isConsuming = async () => /behind.*consumers/.test(await brokerStateOf(service));
+  await waitFor(isConsuming, { msMax, what: "the broker to be consumed" }).catch(
+    async (error: unknown) => {
+      const state = await brokerStateOf(service).catch(String);
+      throw new Error(`${String(error)}\n${state}\n${service.stderr().slice(-4000)}`);
+    },
+  );
 }
 
 /** The value of a metric without labels, or the sum over its labels; 0 when it is not there. */

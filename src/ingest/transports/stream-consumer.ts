@@ -80,6 +80,7 @@ export class StreamConsumer {
   #outdated: string | null | undefined;
   #trouble: string | undefined = "not read yet";
   #lastOffset: number | undefined;
+  readonly #opened = Promise.withResolvers<void>();
 
   constructor(
     deps: StreamConsumerDeps,
@@ -98,6 +99,11 @@ export class StreamConsumer {
   /** Offset of the last message committed; undefined before the first. */
   get lastOffset(): number | undefined {
     return this.#lastOffset;
+  }
+
+  /** Resolves when the stream was there for the first time: found, or declared. It may not come to that. */
+  get opened(): Promise<void> {
+    return this.#opened.promise;
   }
 
   /** Why nothing is read at the moment, in words; undefined when all is well. */
@@ -163,6 +169,7 @@ export class StreamConsumer {
     await using connection = connect(`reads ${stream}`);
     const ask = { stream, position, retention: settings.retention };
     const look = await lookAtStream({ connection, connect }, ask, signal);
+    this.#opened.resolve();
     if (look.incident) await this.#noteIncident(look.incident);
     if (look.incident?.kind === "recreated") this.#outdated = this.#lane.lane?.position;
     const batcher = new StreamBatcher({ source, partition, limits: settings.message });

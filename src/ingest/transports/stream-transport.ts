@@ -50,8 +50,8 @@ export type StreamTransportDeps = Omit<
 const SHARE_MS = 1000;
 /** Between two looks at how far the streams reach. */
 const HEAD_MS = 5000;
-/** The same while the last messages cannot be read: each look costs a connection, and pages of the broker's log. */
-const HEAD_MS_UNREADABLE = 60_000;
+/** While the last messages cannot be read, the wait doubles up to this: each look costs pages of the broker's log. */
+const HEAD_MS_MAX = 60_000;
 /** Each takes a database connection while it commits. */
 export const STREAMS_PER_PROCESS_MAX = 32;
 
@@ -207,7 +207,10 @@ class StreamReader implements HeldLane {
     );
     const reading = this.#consumer.run();
     const watching = new AbortController();
-    const watched = this.#watchHead(deps.connect, watching.signal);
+    // Not before: a look at a stream that is just being declared makes RabbitMQ 3.10 close the connection.
+    const watched = Promise.race([this.#consumer.opened, reading]).then(() =>
+      this.#watchHead(deps.connect, watching.signal),
+    );
     this.ended = reading.then(async () => {
       watching.abort();
       await watched;
@@ -235,18 +238,19 @@ class StreamReader implements HeldLane {
   }
 
   async #watchHead(connect: StreamConsumerDeps["connect"], signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
     await using connection = connect(`looks at the end of ${this.#stream}`);
-    while (!signal.aborted) {
-      let waitMs = HEAD_MS;
+    for (let waitMs = HEAD_MS; !signal.aborted;) {
       try {
         const ends = await readStreamEnds(connection, this.#stream, signal);
         this.headOffset = ends?.last ?? null;
         this.#isEmpty = ends === null;
+        waitMs = HEAD_MS;
       } catch (error) {
         // The consumer tells what is wrong with the stream; how far it reaches is simply not known.
         if (isUnreadable(error)) {
           [this.headOffset, this.#isEmpty] = [null, false];
-          waitMs = HEAD_MS_UNREADABLE;
+          waitMs = Math.min(HEAD_MS_MAX, waitMs * 2);
         }
       }
       await sleepMs(waitMs, signal).catch(() => undefined);
