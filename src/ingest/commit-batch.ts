@@ -56,7 +56,7 @@ export async function commitBatch(
   const startedAtMs = deps.clock.now();
   const { batch, place } = request;
   deps.crash("before_begin");
-  await session.transaction(async (tx) => {
+  const noteCommitted = await session.transaction(async (tx) => {
     await lockKeysShared(tx);
     const advanced = await advanceLane(tx.sql, lane, {
       position: request.positionTo,
@@ -66,7 +66,8 @@ export async function commitBatch(
     const known = await deps.keyLedger.listKnown(tx, advanced, questionsOf(batch));
     const outcomes = batch.judge(known);
     const batchId = batchIdOf(lane.laneId, lane.batchNo + 1);
-    const times = await writeAccepted(tx, { batch, outcomes, batchId, lane: advanced }, deps);
+    const work = { batch, outcomes, batchId, lane: advanced };
+    const { noteKeys, ...times } = await writeAccepted(tx, work, deps);
     const quarantined = batch.quarantineRows(outcomes, place);
     if (quarantined.length > 0) await insertQuarantine(tx.sql, batchId, quarantined);
     await insertBatch(tx.sql, {
@@ -86,7 +87,9 @@ export async function commitBatch(
     });
     onJudged(outcomes);
     deps.crash("before_commit");
+    return noteKeys;
   });
+  noteCommitted();
   deps.crash("after_commit_before_ack");
 }
 
@@ -97,7 +100,7 @@ const questionsOf = (batch: PreparedBatch) =>
     return event;
   });
 
-/** Keys and raw rows of the accepted events; returns the span of their times. */
+/** Keys and raw rows of the accepted events; returns the span of their times, and what to call once they are committed. */
 async function writeAccepted(
   tx: Tx,
   work: {
@@ -107,10 +110,15 @@ async function writeAccepted(
     lane: LaneAdvance;
   },
   deps: CommitDeps,
-): Promise<{ minOccurredAtUs: number | null; maxOccurredAtUs: number | null }> {
+): Promise<{
+  minOccurredAtUs: number | null;
+  maxOccurredAtUs: number | null;
+  noteKeys: () => void;
+}> {
   const { batch, outcomes, batchId, lane } = work;
   const accepted = batch.firsts.filter((i) => outcomes[i]?.status === "accepted");
-  if (accepted.length === 0) return { minOccurredAtUs: null, maxOccurredAtUs: null };
+  if (accepted.length === 0)
+    return { minOccurredAtUs: null, maxOccurredAtUs: null, noteKeys: () => undefined };
   const keyRows = new KeyRows(accepted.length * KEY_ROW_BYTES);
   const eventRows = new EventRows(accepted.length * EVENT_ROW_BYTES);
   const claimed: UsageEvent["key"][] = [];
@@ -127,14 +135,14 @@ async function writeAccepted(
     if (event.occurredAtUs > max) max = event.occurredAtUs;
     if (n % ROWS_PER_TURN === ROWS_PER_TURN - 1) await nextTurn();
   }
-  deps.keyLedger.remember(lane, claimed);
+  const noteKeys = deps.keyLedger.remember(lane, claimed);
   const keys = await copyKeys(tx, lane.openKeyPartition, keyRows);
   deps.crash("after_keys");
   const events = await copyEvents(tx, eventRows);
   if (keys !== accepted.length || events !== accepted.length)
     throw new Error("rows stored differ from rows accepted");
   deps.crash("after_raw");
-  return { minOccurredAtUs: min, maxOccurredAtUs: max };
+  return { minOccurredAtUs: min, maxOccurredAtUs: max, noteKeys };
 }
 
 function countByStatus(

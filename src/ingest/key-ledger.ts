@@ -1,5 +1,6 @@
 import { BloomFilter, type Clock, type Logger } from "#kernel";
 import {
+  countKeys,
   countKeysAtMost,
   type Database,
   dropExpiredKeyPartitions,
@@ -11,6 +12,7 @@ import {
   listKeyPartitions,
   listKeysInRaw,
   listKnownKeys,
+  lockKeysAlone,
   openFirstKeyPartition,
   readKeys,
   rotateKeyPartition,
@@ -27,7 +29,24 @@ export type KeyLedgerSettings = {
 };
 
 type Key = readonly [number, number, number, number];
-type Closed = { partition: KeyPartition; filter: BloomFilter | undefined };
+type Closed = {
+  partition: KeyPartition;
+  filter: BloomFilter | undefined;
+  /** What this process gathered while the partition was open: its filter, if nobody else added keys. */
+  gathered: Gathering | undefined;
+};
+
+/** The filter of the open partition, as this process fills it. */
+type Gathering = {
+  no: number;
+  filter: BloomFilter;
+  /** Keys that were there when the count began; undefined until they are in the filter. */
+  found: number | undefined;
+  /** Keys that this process committed since. With `found`, no key is counted twice. */
+  claimed: number;
+  /** Raised when the count begins: what was remembered before is among those found. */
+  era: number;
+};
 
 /** What is asked of the ledger for one event. */
 export type KeyQuestion = { key: Key; occurredAtUs: number };
@@ -44,15 +63,16 @@ const COPY_HEADER_BYTES = 19;
  * Which keys were seen before. Each partition has a Bloom filter, built in the background (until then it is asked by
  * SQL): only keys that may be there are looked up. The open partition's filter knows this process's keys and those it
  * found at the start; a key that another process claimed since is caught by the unique index, and for a while after
- * that the open partition is asked about every key. Raw itself is asked only about events older than the ledger covers.
+ * that the open partition is asked about every key. When it is closed, its filter stays if it has as many keys as the
+ * partition. Raw itself is asked only about events older than the ledger covers.
  */
 export class KeyLedger implements AsyncDisposable {
   readonly #database: Database;
   readonly #settings: KeyLedgerSettings;
   readonly #deps: { clock: Clock; logger: Logger };
   #closed: Closed[] = [];
-  #open: BloomFilter | undefined;
-  #filling: { no: number; filter: BloomFilter } | undefined;
+  /** Of the open partition; asked once what it found is in it. */
+  #gathering: Gathering | undefined;
   /** Batches left that ask the open partition about every key. */
   #distrustBatches = 0;
   #openNo = 0;
@@ -91,7 +111,11 @@ export class KeyLedger implements AsyncDisposable {
 
   /** Partitions that are asked about every key, because their filter is not built yet. */
   get unfiltered(): number {
-    return (this.#open ? 0 : 1) + this.#closed.filter(({ filter }) => !filter).length;
+    return (this.#openFilter ? 0 : 1) + this.#closed.filter(({ filter }) => !filter).length;
+  }
+
+  get #openFilter(): BloomFilter | undefined {
+    return this.#gathering?.found === undefined ? undefined : this.#gathering.filter;
   }
 
   /** Whether keys of events of this age may have been dropped, so that raw must be asked. */
@@ -123,7 +147,7 @@ export class KeyLedger implements AsyncDisposable {
     };
     const isTrusted = this.#distrustBatches === 0;
     if (!isTrusted) this.#distrustBatches--;
-    await ask(lane.openKeyPartition, isTrusted ? this.#open : undefined);
+    await ask(lane.openKeyPartition, isTrusted ? this.#openFilter : undefined);
     for (const { partition, filter } of this.#closed) await ask(partition.no, filter);
     const old = questions.filter(({ occurredAtUs }) => this.#isBelowFloor(occurredAtUs));
     if (old.length > 0) {
@@ -134,11 +158,15 @@ export class KeyLedger implements AsyncDisposable {
     return found;
   }
 
-  /** Adds keys that this process is about to claim in the open partition. */
-  remember(lane: LaneAdvance, keys: readonly Key[]): void {
-    const filter = this.#filling?.no === lane.openKeyPartition ? this.#filling.filter : this.#open;
-    if (!filter || lane.openKeyPartition !== this.#openNo) return;
-    for (const [a, b, c, d] of keys) filter.add(a, b, c, d);
+  /** Adds keys that this process is about to claim in the open partition. Call what it returns once they are committed. */
+  remember(lane: LaneAdvance, keys: readonly Key[]): () => void {
+    const gathering = this.#gathering;
+    if (!gathering || gathering.no !== lane.openKeyPartition) return () => undefined;
+    for (const [a, b, c, d] of keys) gathering.filter.add(a, b, c, d);
+    const { era } = gathering;
+    return () => {
+      if (gathering.era === era) gathering.claimed += keys.length;
+    };
   }
 
   /** Another process claims keys too: ask the open partition about every key for a while. */
@@ -175,13 +203,10 @@ export class KeyLedger implements AsyncDisposable {
     const known = new Map(this.#closed.map((closed) => [closed.partition.no, closed]));
     this.#closed = partitions
       .filter(({ closedAtMs }) => closedAtMs !== null)
-      .map((partition) => known.get(partition.no) ?? { partition, filter: undefined });
+      .map((partition) => known.get(partition.no) ?? this.#close(partition));
     if (open.no !== this.#openNo) {
-      this.#open = undefined;
-      this.#filling = {
-        no: open.no,
-        filter: new BloomFilter(this.#settings.partitionKeysMax * 1.25),
-      };
+      const filter = new BloomFilter(this.#settings.partitionKeysMax * 1.25);
+      this.#gathering = { no: open.no, filter, found: undefined, claimed: 0, era: 0 };
     }
     this.#openNo = open.no;
     this.#oldestNo = Math.min(...partitions.map(({ no }) => no));
@@ -189,35 +214,72 @@ export class KeyLedger implements AsyncDisposable {
     this.#building = this.#building.then(() => this.#buildFilters());
   }
 
+  #close(partition: KeyPartition): Closed {
+    const gathering = this.#gathering?.no === partition.no ? this.#gathering : undefined;
+    return { partition, filter: undefined, gathered: gathering };
+  }
+
   async #buildFilters(): Promise<void> {
     await this.#buildOpenFilter();
+    for (const closed of this.#closed)
+      if (closed.gathered) await this.#keep(closed, closed.gathered);
     for (const closed of this.#closed) {
       if (closed.filter || this.#isDisposed) continue;
-      const filter = new BloomFilter(closed.partition.keys ?? 0);
-      if (await this.#fill(filter, closed.partition.no)) closed.filter = filter;
+      const { no, keys } = closed.partition;
+      const filter = new BloomFilter(keys ?? 0);
+      const found = await this.#try(no, () =>
+        this.#database.transaction((tx) => addKeys(filter, readKeys(tx, no))),
+      );
+      if (found !== undefined) closed.filter = filter;
     }
   }
 
   /**
-   * The open partition's filter takes this process's keys from now on, and then those that were there before: put in
-   * place only when both are in. Keys that come by other processes meanwhile are the unique index's business.
+   * Keeps the filter that was gathered for a partition while it was open, if it holds every key: building it anew takes
+   * seconds during which each batch asks the partition about all its keys. Other processes' keys are missing from it.
    */
-  async #buildOpenFilter(): Promise<void> {
-    const filling = this.#filling;
-    if (!filling || !(await this.#fill(filling.filter, filling.no)) || this.#filling !== filling)
-      return;
-    this.#open = filling.filter;
-    this.#filling = undefined;
+  async #keep(closed: Closed, { no, filter, found, claimed }: Gathering): Promise<void> {
+    closed.gathered = undefined;
+    if (found === undefined) return;
+    const keys = await this.#try(no, () => countKeys(this.#database.sql, no));
+    if (keys !== found + claimed) return;
+    closed.filter = filter;
+    this.#deps.logger.info({ partition: no, keys }, "key filter kept");
   }
 
-  async #fill(filter: BloomFilter, no: number): Promise<boolean> {
+  /**
+   * The open partition's filter takes this process's keys from now on, and then those that were there before: asked
+   * only when both are in. Keys that come by other processes meanwhile are the unique index's business.
+   */
+  async #buildOpenFilter(): Promise<void> {
+    const gathering = this.#gathering;
+    if (!gathering || gathering.found !== undefined) return;
+    const found = await this.#try(gathering.no, () => this.#gather(gathering));
+    if (this.#gathering === gathering) gathering.found = found;
+  }
+
+  /** Adds the keys that are there at a moment when no batch is under way, and counts this process's own from then on. */
+  async #gather(gathering: Gathering): Promise<number> {
+    return await this.#database.transaction(async (reading) => {
+      await reading.exec("set transaction isolation level repeatable read");
+      await this.#database.transaction(async (gate) => {
+        await lockKeysAlone(gate);
+        // What is read below is what is there now.
+        await reading.exec("select 1");
+        gathering.era++;
+        gathering.claimed = 0;
+      });
+      return await addKeys(gathering.filter, readKeys(reading, gathering.no));
+    });
+  }
+
+  /** Without its filter a partition is asked by SQL: slower, as exact. The next refresh tries again. */
+  async #try(no: number, work: () => Promise<number>): Promise<number | undefined> {
     try {
-      await this.#database.transaction((tx) => addKeys(filter, readKeys(tx, no)));
-      return true;
+      return await work();
     } catch (error) {
-      // Without its filter a partition is asked by SQL: slower, as exact. The next refresh tries again.
       this.#deps.logger.warn({ err: error, partition: no }, "key filter not built");
-      return false;
+      return undefined;
     }
   }
 
@@ -227,15 +289,16 @@ export class KeyLedger implements AsyncDisposable {
   }
 }
 
-/** Adds every key of a binary COPY stream to a filter. */
-async function addKeys(filter: BloomFilter, chunks: AsyncIterable<Buffer>): Promise<void> {
+/** Adds every key of a binary COPY stream to a filter, and says how many there were. */
+async function addKeys(filter: BloomFilter, chunks: AsyncIterable<Buffer>): Promise<number> {
+  let keys = 0;
   let rest: Buffer = Buffer.alloc(0);
   let toSkip = COPY_HEADER_BYTES;
   for await (const chunk of chunks) {
     const bytes = rest.length > 0 ? Buffer.concat([rest, chunk]) : chunk;
     let at = Math.min(toSkip, bytes.length);
     toSkip -= at;
-    for (; at + KEY_ROW_BYTES <= bytes.length; at += KEY_ROW_BYTES) {
+    for (; at + KEY_ROW_BYTES <= bytes.length; at += KEY_ROW_BYTES, keys++) {
       filter.add(
         bytes.readUInt32BE(at + 6),
         bytes.readUInt32BE(at + 10),
@@ -245,6 +308,7 @@ async function addKeys(filter: BloomFilter, chunks: AsyncIterable<Buffer>): Prom
     }
     rest = bytes.subarray(at);
   }
+  return keys;
 }
 
 /** The quarter hours these events fall into, each narrowed to the times that occur. */

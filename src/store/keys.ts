@@ -15,7 +15,7 @@ const keyTable = (no: number) => table(`event_key_${no}`);
 const KEY_LOCK = "hashtext('tallystick key rotation')";
 export const lockKeysShared = (tx: Tx): Promise<unknown> =>
   tx.exec(`select pg_advisory_xact_lock_shared(${KEY_LOCK})`);
-const lockKeysAlone = (tx: Tx): Promise<unknown> =>
+export const lockKeysAlone = (tx: Tx): Promise<unknown> =>
   tx.exec(`select pg_advisory_xact_lock(${KEY_LOCK})`);
 
 /** Rows for `copyKeys`. */
@@ -107,6 +107,14 @@ export async function countKeysAtMost(sql: Sql, partition: number): Promise<numb
   const [row] = await sql<{ pages: number }>`
     select pg_relation_size(${`event_key_${partition}`}::regclass) / 8192 as pages`;
   return (row?.pages ?? 0) * 136;
+}
+
+/** Keys in a closed partition, exactly: reads all of it, without holding anybody up. */
+export async function countKeys(sql: Sql, partition: number): Promise<number> {
+  const [row] = await sql<{ keys: number }>`
+    select count(*)::int8 as keys from ${keyTable(partition)}`;
+  if (!row) throw new Error("count gave no row");
+  return row.keys;
 }
 
 /** Streams every key of a closed partition, as binary COPY, to build its filter. */
