@@ -11,6 +11,7 @@ export const LAUNCHER_NODE_MAJOR_MIN: number;
 export const NPM_MAJOR_MIN: number;
 export const LOCK_SILENCE_MS_MAX: number;
 export const SERVICE_FLAGS: readonly string[];
+export const SERVICE_ENV: Readonly<Record<string, string>>;
 export const TOOLCHAINS: Record<string, Toolchain>;
 
 export function flagsFor(args: readonly string[], execArgv: readonly string[]): readonly string[];

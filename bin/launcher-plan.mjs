@@ -16,6 +16,15 @@ export const NPM_MAJOR_MIN = 7;
  * machine goes, and does not give it back.
  */
 export const SERVICE_FLAGS = ["--max-semi-space-size=16", "--heap-growing-percent=100"];
+/**
+ * The same for what lies outside JavaScript's heap, where the C library is glibc: large blocks go back to the system at
+ * once, whatever their sizes were before, and threads do not each keep memory of their own. Others do not know these.
+ */
+export const SERVICE_ENV = {
+  MALLOC_ARENA_MAX: "2",
+  MALLOC_MMAP_THRESHOLD_: "131072",
+  MALLOC_TRIM_THRESHOLD_: "131072",
+};
 const SERVICE_COMMANDS = ["start", "demo"];
 
 /** What Node.js has to be told for this command line; nothing when it was told already. */

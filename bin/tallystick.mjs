@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { countSignalsOnce, exitLike, runOnTerminal } from "./child.mjs";
 import { pathWith, provideNode, providePackages } from "./install.mjs";
-import { flagsFor, planNode } from "./launcher-plan.mjs";
+import { flagsFor, planNode, SERVICE_ENV } from "./launcher-plan.mjs";
 import { LauncherError } from "./progress.mjs";
 
 /** The launcher's own failures end with this, so that they are not taken for a command's answer (the command line says 3 for "something outside is missing or broken" as well). */
@@ -21,11 +21,12 @@ const args = process.argv.slice(2);
 async function launch() {
   const plan = planNode(process);
   const flags = flagsFor(args, process.execArgv);
+  const env = { ...(flags.length > 0 && SERVICE_ENV), ...process.env };
   if (plan.kind === "unsupported") throw new LauncherError(plan);
   if (plan.kind === "toolchain") {
     const node = await provideNode(root, plan.toolchain);
-    const env = { ...process.env, PATH: pathWith(node) };
-    exitLike(await runOnTerminal(node, [...flags, self, ...args], { env }));
+    const command = [...flags, self, ...args];
+    exitLike(await runOnTerminal(node, command, { env: { ...env, PATH: pathWith(node) } }));
     return;
   }
   await providePackages(root);
@@ -35,9 +36,7 @@ async function launch() {
     return;
   }
   if (flags.length > 0) {
-    exitLike(
-      await runOnTerminal(process.execPath, [...flags, self, ...args], { env: process.env }),
-    );
+    exitLike(await runOnTerminal(process.execPath, [...flags, self, ...args], { env }));
     return;
   }
   countSignalsOnce();

@@ -40,7 +40,7 @@ export const ROLLUP_DEFAULTS: RollupSettings = {
   leaseMs: 5_000,
   foldEventsMax: 400_000,
   foldCellsMax: 40_000,
-  sketchCacheBytesMax: 48 * 2 ** 20,
+  sketchCacheBytesMax: 24 * 2 ** 20,
 };
 
 const FOLD_BATCHES_MAX = 2000;

@@ -48,34 +48,53 @@ export type SketchRow = {
   mark: number;
 };
 
-/**
- * A copy with memory of its own. A small Buffer is a slice of a shared one, and one sketch that is remembered would keep
- * all of that.
- */
-function copyAlone(sketch: Buffer): Buffer {
-  const copy = Buffer.allocUnsafeSlow(sketch.length);
-  sketch.copy(copy);
-  return copy;
-}
-
-/** What the index and the garbage collector need for one sketch, about. */
-const OVERHEAD_BYTES = 160;
+/** Sketches lie in blocks of this size: one by one, each would be an allocation that fragments the process's memory. */
+const BLOCK_BYTES = 1024 * 1024;
+/** What the index needs for one sketch: its key, twice the slots, and where it lies; grown by doubling. */
+const INDEX_BYTES = 80;
 
 class Generation {
   readonly #rows = new KeyIndex();
-  readonly #sketches: Buffer[] = [];
-  bytes = 0;
+  readonly #blocks: Buffer[] = [];
+  /** By the row's number: block, beginning in it, length, and room from there on. */
+  readonly #places: Place[] = [];
+  #used = BLOCK_BYTES;
 
+  get bytes(): number {
+    return this.#blocks.length * BLOCK_BYTES + this.#places.length * INDEX_BYTES;
+  }
+
+  /** A view of it: true until the row is set again. */
   get(row: SketchRow): Buffer | undefined {
-    return this.#sketches[
-      this.#rows.find(row.orgId, row.memberId, row.bucket, row.mark, row.table)
-    ];
+    const at = this.#rows.find(row.orgId, row.memberId, row.bucket, row.mark, row.table);
+    const place = this.#places[at];
+    if (!place) return undefined;
+    return this.#blocks[place.block]?.subarray(place.from, place.from + place.length);
   }
 
   set(row: SketchRow, sketch: Buffer): void {
-    const place = this.#rows.place(row.orgId, row.memberId, row.bucket, row.mark, row.table);
-    const before = this.#sketches[place];
-    this.bytes += before ? sketch.length - before.length : sketch.length + OVERHEAD_BYTES;
-    this.#sketches[place] = copyAlone(sketch);
+    const at = this.#rows.place(row.orgId, row.memberId, row.bucket, row.mark, row.table);
+    let place = this.#places[at];
+    if (!place || place.room < sketch.length) {
+      place = this.#takeRoom(sketch.length);
+      this.#places[at] = place;
+    }
+    place.length = sketch.length;
+    const block = this.#blocks[place.block];
+    if (block) sketch.copy(block, place.from);
+  }
+
+  /** Room for a sketch, and a quarter more: most grow a little with each fold. */
+  #takeRoom(length: number): Place {
+    const room = Math.min(BLOCK_BYTES, length + (length >>> 2));
+    if (this.#used + room > BLOCK_BYTES) {
+      this.#blocks.push(Buffer.allocUnsafeSlow(BLOCK_BYTES));
+      this.#used = 0;
+    }
+    const from = this.#used;
+    this.#used += room;
+    return { block: this.#blocks.length - 1, from, length, room };
   }
 }
+
+type Place = { block: number; from: number; length: number; room: number };

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import type { App } from "#app";
 import { loadConfig } from "#config";
 import { silentLogger, systemClock, type Clock, type Logger } from "#kernel";
-import { SERVICE_FLAGS } from "../../bin/launcher-plan.mjs";
+import { SERVICE_ENV, SERVICE_FLAGS } from "../../bin/launcher-plan.mjs";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { testDatabase, type TestDatabase } from "./test-database.ts";
 import { waitFor } from "./wait-for.ts";
@@ -115,6 +115,7 @@ export async function spawnService(options: SpawnServiceOptions = {}): Promise<S
   const databaseUrl = options.databaseUrl ?? scope.use(await testDatabase()).url;
   const child = spawn(process.execPath, [...SERVICE_FLAGS, CLI, "start", "--json"], {
     env: {
+      ...SERVICE_ENV,
       PATH: process.env["PATH"],
       PORT: "0",
       DATA_DIR: dataDir,
