@@ -15,9 +15,172 @@ SET xmloption = content;
 SET client_min_messages = warning;
 SET row_security = off;
 
+--
+-- Name: append_audit(integer, text); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.append_audit(p_org integer, p_entry text, OUT seq bigint, OUT hash bytea) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  v_role text := current_setting('role');
+  v_org text := current_setting('app.org_id', true);
+  v_entry jsonb := p_entry::jsonb;
+  v_before record;
+begin
+  if v_role like 'tallystick\_%'
+     and v_org is distinct from p_org::text
+     and v_org is distinct from '*'
+     and not (v_role = 'tallystick_system' and p_org = 0) then
+    raise exception 'the audit chain of another org' using errcode = 'insufficient_privilege';
+  end if;
+  perform pg_advisory_xact_lock(1635083369, p_org);
+  select l.seq, l.hash into v_before
+    from public.audit_log l
+   where l.org_id = p_org
+   order by l.seq desc
+   limit 1;
+  seq := coalesce(v_before.seq, 0) + 1;
+  hash := sha256(coalesce(v_before.hash, decode(repeat('00', 32), 'hex')) || int8send(seq) || convert_to(p_entry, 'UTF8'));
+  insert into public.audit_log (org_id, seq, at, actor, action, entry, hash)
+  values (p_org, seq, (v_entry ->> 'at')::timestamptz, v_entry ->> 'actor', v_entry ->> 'action', p_entry, hash);
+end
+$$;
+
+--
+-- Name: refuse_change(); Type: FUNCTION; Schema: public; Owner: -
+--
+
+CREATE FUNCTION public.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception '% is append-only', tg_table_name using errcode = 'insufficient_privilege';
+end
+$$;
+
 SET default_tablespace = '';
 
 SET default_table_access_method = heap;
+
+--
+-- Name: api_key; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.api_key (
+    id text NOT NULL,
+    org_id integer DEFAULT 0 NOT NULL,
+    name text NOT NULL,
+    roles text[] NOT NULL,
+    scopes text[],
+    writes_for text[],
+    environment text NOT NULL,
+    secret_hash bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    replaces text,
+    CONSTRAINT api_key_roles_check CHECK ((cardinality(roles) > 0)),
+    CONSTRAINT api_key_secret_hash_check CHECK ((octet_length(secret_hash) = 32))
+);
+
+ALTER TABLE ONLY public.api_key FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE api_key; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.api_key IS 'Keys of programs and people; org 0: of the operator''s staff. The secret itself is nowhere.';
+
+--
+-- Name: COLUMN api_key.scopes; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.api_key.scopes IS 'Null: all that the roles allow.';
+
+--
+-- Name: COLUMN api_key.writes_for; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.api_key.writes_for IS 'External ids of the orgs it may write events for. Null: its own org only; {*}: any.';
+
+--
+-- Name: COLUMN api_key.replaces; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.api_key.replaces IS 'The key this one was made from when it was rotated.';
+
+--
+-- Name: audit_anchor; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.audit_anchor (
+    org_id integer NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT audit_anchor_hash_check CHECK ((octet_length(hash) = 32))
+);
+
+ALTER TABLE ONLY public.audit_anchor FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: audit_log; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.audit_log (
+    org_id integer NOT NULL,
+    seq bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    entry text NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT audit_log_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT audit_log_seq_check CHECK ((seq > 0))
+);
+
+ALTER TABLE ONLY public.audit_log FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: COLUMN audit_log.entry; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.audit_log.entry IS 'The whole entry as JSON, byte for byte as it was hashed; at, actor and action repeat parts of it.';
+
+--
+-- Name: COLUMN audit_log.hash; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.audit_log.hash IS 'SHA-256 of: hash of the row before (32 zero bytes for the first), seq as 8 bytes big-endian, entry in UTF-8.';
+
+--
+-- Name: browser_session; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.browser_session (
+    id text NOT NULL,
+    token_hash bytea NOT NULL,
+    org_id integer DEFAULT 0 NOT NULL,
+    principal_id text NOT NULL,
+    principal jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT browser_session_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+ALTER TABLE ONLY public.browser_session FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: COLUMN browser_session.principal_id; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.browser_session.principal_id IS 'The key or subject that signed in; its sessions end with it.';
 
 --
 -- Name: dictionary; Type: TABLE; Schema: public; Owner: -
@@ -222,6 +385,24 @@ ALTER TABLE ONLY public.ledger FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.ledger IS 'Delivery control totals per org, source, partition and hour of occurrence (hour of arrival when a rejected event has no usable time).';
 
 --
+-- Name: model; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.model (
+    model_id text NOT NULL,
+    display_name text,
+    billing_tier text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+--
+-- Name: TABLE model; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.model IS 'What people call a model, and what it is billed as. The same for all orgs.';
+
+--
 -- Name: org; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -231,7 +412,14 @@ CREATE TABLE public.org (
     name text,
     time_zone text DEFAULT 'UTC'::text NOT NULL,
     currency text DEFAULT 'USD'::text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    billing_contact text,
+    entitlements jsonb DEFAULT '{}'::jsonb NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    status_changed_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT org_entitlements_check CHECK ((jsonb_typeof(entitlements) = 'object'::text)),
+    CONSTRAINT org_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text, 'deleted'::text])))
 );
 
 ALTER TABLE ONLY public.org FORCE ROW LEVEL SECURITY;
@@ -241,6 +429,12 @@ ALTER TABLE ONLY public.org FORCE ROW LEVEL SECURITY;
 --
 
 COMMENT ON TABLE public.org IS 'One row per tenant. Id 0 stands for all orgs together: system totals are rolled up under it.';
+
+--
+-- Name: COLUMN org.status; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.org.status IS 'active; suspended: nobody of it gets in and its events go into quarantine; deleted: it is unknown to all.';
 
 --
 -- Name: org_id_seq; Type: SEQUENCE; Schema: public; Owner: -
@@ -728,6 +922,45 @@ CREATE SEQUENCE public.schema_migration_id_seq
 ALTER SEQUENCE public.schema_migration_id_seq OWNED BY public.schema_migration.id;
 
 --
+-- Name: sign_in_attempt; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.sign_in_attempt (
+    state_hash bytea NOT NULL,
+    nonce text NOT NULL,
+    verifier text NOT NULL,
+    return_path text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT sign_in_attempt_state_hash_check CHECK ((octet_length(state_hash) = 32))
+);
+
+--
+-- Name: TABLE sign_in_attempt; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.sign_in_attempt IS 'Sign-ins that are at the identity provider: what its answer must match. Taken away when it comes.';
+
+--
+-- Name: sign_in_link; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.sign_in_link (
+    token_hash bytea NOT NULL,
+    principal jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT sign_in_link_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+--
+-- Name: TABLE sign_in_link; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.sign_in_link IS 'Links that sign in once.';
+
+--
 -- Name: source; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -804,6 +1037,26 @@ ALTER TABLE public.stream_incident ALTER COLUMN id ADD GENERATED BY DEFAULT AS I
 );
 
 --
+-- Name: token_revocation; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.token_revocation (
+    kind text NOT NULL,
+    issuer text NOT NULL,
+    value text NOT NULL,
+    until timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    CONSTRAINT token_revocation_kind_check CHECK ((kind = ANY (ARRAY['jti'::text, 'sub'::text])))
+);
+
+--
+-- Name: TABLE token_revocation; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.token_revocation IS 'Tokens (jti), or all of a subject''s issued up to created_at (sub), that are refused although they have not expired; until: none of them is valid any longer by itself.';
+
+--
 -- Name: usage_event; Type: TABLE; Schema: public; Owner: -
 --
 
@@ -878,6 +1131,41 @@ CREATE TABLE public.watermark (
 --
 
 ALTER TABLE ONLY public.schema_migration ALTER COLUMN id SET DEFAULT nextval('public.schema_migration_id_seq'::regclass);
+
+--
+-- Name: api_key api_key_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_pkey PRIMARY KEY (id);
+
+--
+-- Name: audit_anchor audit_anchor_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.audit_anchor
+    ADD CONSTRAINT audit_anchor_pkey PRIMARY KEY (org_id, seq);
+
+--
+-- Name: audit_log audit_log_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (org_id, seq);
+
+--
+-- Name: browser_session browser_session_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.browser_session
+    ADD CONSTRAINT browser_session_pkey PRIMARY KEY (id);
+
+--
+-- Name: browser_session browser_session_token_hash_key; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.browser_session
+    ADD CONSTRAINT browser_session_token_hash_key UNIQUE (token_hash);
 
 --
 -- Name: dictionary dictionary_org_id_kind_value_key; Type: CONSTRAINT; Schema: public; Owner: -
@@ -962,6 +1250,13 @@ ALTER TABLE ONLY public.lane
 
 ALTER TABLE ONLY public.ledger
     ADD CONSTRAINT ledger_pkey PRIMARY KEY (org_id, hour, source_id, partition);
+
+--
+-- Name: model model_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.model
+    ADD CONSTRAINT model_pkey PRIMARY KEY (model_id);
 
 --
 -- Name: org org_external_id_key; Type: CONSTRAINT; Schema: public; Owner: -
@@ -1097,6 +1392,20 @@ ALTER TABLE ONLY public.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (id);
 
 --
+-- Name: sign_in_attempt sign_in_attempt_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.sign_in_attempt
+    ADD CONSTRAINT sign_in_attempt_pkey PRIMARY KEY (state_hash);
+
+--
+-- Name: sign_in_link sign_in_link_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.sign_in_link
+    ADD CONSTRAINT sign_in_link_pkey PRIMARY KEY (token_hash);
+
+--
 -- Name: source_freshness source_freshness_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1132,6 +1441,13 @@ ALTER TABLE ONLY public.stream_incident
     ADD CONSTRAINT stream_incident_pkey PRIMARY KEY (id);
 
 --
+-- Name: token_revocation token_revocation_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.token_revocation
+    ADD CONSTRAINT token_revocation_pkey PRIMARY KEY (kind, issuer, value);
+
+--
 -- Name: watermark watermark_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -1139,10 +1455,46 @@ ALTER TABLE ONLY public.watermark
     ADD CONSTRAINT watermark_pkey PRIMARY KEY (consumer, lane_id);
 
 --
+-- Name: api_key_org; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX api_key_org ON public.api_key USING btree (org_id, created_at DESC, id DESC);
+
+--
+-- Name: api_key_replaces; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX api_key_replaces ON public.api_key USING btree (replaces) WHERE (replaces IS NOT NULL);
+
+--
+-- Name: browser_session_expires; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX browser_session_expires ON public.browser_session USING btree (expires_at);
+
+--
+-- Name: browser_session_org; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX browser_session_org ON public.browser_session USING btree (org_id);
+
+--
+-- Name: browser_session_principal; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX browser_session_principal ON public.browser_session USING btree (principal_id);
+
+--
 -- Name: ledger_updated; Type: INDEX; Schema: public; Owner: -
 --
 
 CREATE INDEX ledger_updated ON public.ledger USING btree (updated_at);
+
+--
+-- Name: org_not_active; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX org_not_active ON public.org USING btree (id) WHERE (status <> 'active'::text);
 
 --
 -- Name: quarantine_org; Type: INDEX; Schema: public; Owner: -
@@ -1163,6 +1515,24 @@ CREATE INDEX quarantine_received ON public.quarantine USING btree (received_at);
 CREATE INDEX reconciliation_differs ON public.reconciliation USING btree (hour) WHERE (state = 'differs'::text);
 
 --
+-- Name: sign_in_attempt_expires; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX sign_in_attempt_expires ON public.sign_in_attempt USING btree (expires_at);
+
+--
+-- Name: sign_in_link_expires; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX sign_in_link_expires ON public.sign_in_link USING btree (expires_at);
+
+--
+-- Name: token_revocation_until; Type: INDEX; Schema: public; Owner: -
+--
+
+CREATE INDEX token_revocation_until ON public.token_revocation USING btree (until);
+
+--
 -- Name: usage_event_batch; Type: INDEX; Schema: public; Owner: -
 --
 
@@ -1173,6 +1543,43 @@ CREATE INDEX usage_event_batch ON ONLY public.usage_event USING btree (batch_id)
 --
 
 CREATE INDEX usage_event_time ON ONLY public.usage_event USING brin (occurred_at timestamptz_minmax_multi_ops) WITH (pages_per_range='32', autosummarize='on');
+
+--
+-- Name: audit_anchor audit_anchor_append_only; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER audit_anchor_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_anchor FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+ALTER TABLE public.audit_anchor ENABLE ALWAYS TRIGGER audit_anchor_append_only;
+
+--
+-- Name: audit_log audit_log_append_only; Type: TRIGGER; Schema: public; Owner: -
+--
+
+CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+ALTER TABLE public.audit_log ENABLE ALWAYS TRIGGER audit_log_append_only;
+
+--
+-- Name: api_key api_key_org_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.org(id);
+
+--
+-- Name: api_key api_key_replaces_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.api_key
+    ADD CONSTRAINT api_key_replaces_fkey FOREIGN KEY (replaces) REFERENCES public.api_key(id);
+
+--
+-- Name: browser_session browser_session_org_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.browser_session
+    ADD CONSTRAINT browser_session_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.org(id);
 
 --
 -- Name: dictionary dictionary_org_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -1217,10 +1624,88 @@ ALTER TABLE ONLY public.watermark
     ADD CONSTRAINT watermark_lane_id_fkey FOREIGN KEY (lane_id) REFERENCES public.lane(id);
 
 --
+-- Name: api_key; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.api_key ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: audit_anchor; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.audit_anchor ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: audit_log; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.audit_log ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: audit_anchor audited; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY audited ON public.audit_anchor FOR SELECT TO tallystick_auditor USING (true);
+
+--
+-- Name: audit_log audited; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY audited ON public.audit_log FOR SELECT TO tallystick_auditor USING (true);
+
+--
+-- Name: browser_session; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.browser_session ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: api_key chosen_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY chosen_org ON public.api_key TO tallystick_admin USING (((current_setting('app.org_id'::text, true) = '*'::text) OR (current_setting('app.org_id'::text, true) = (org_id)::text))) WITH CHECK (((current_setting('app.org_id'::text, true) = '*'::text) OR (current_setting('app.org_id'::text, true) = (org_id)::text)));
+
+--
+-- Name: browser_session chosen_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY chosen_org ON public.browser_session TO tallystick_admin USING (((current_setting('app.org_id'::text, true) = '*'::text) OR (current_setting('app.org_id'::text, true) = (org_id)::text))) WITH CHECK (((current_setting('app.org_id'::text, true) = '*'::text) OR (current_setting('app.org_id'::text, true) = (org_id)::text)));
+
+--
+-- Name: org chosen_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY chosen_org ON public.org TO tallystick_admin USING (((current_setting('app.org_id'::text, true) = '*'::text) OR (current_setting('app.org_id'::text, true) = (id)::text))) WITH CHECK (((current_setting('app.org_id'::text, true) = '*'::text) OR (current_setting('app.org_id'::text, true) = (id)::text)));
+
+--
 -- Name: dictionary; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
 ALTER TABLE public.dictionary ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: api_key every_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY every_org ON public.api_key FOR SELECT TO tallystick_system USING (true);
+
+--
+-- Name: audit_anchor every_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY every_org ON public.audit_anchor FOR SELECT TO tallystick_system USING (true);
+
+--
+-- Name: audit_log every_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY every_org ON public.audit_log FOR SELECT TO tallystick_system USING (true);
+
+--
+-- Name: browser_session every_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY every_org ON public.browser_session FOR SELECT TO tallystick_system USING (true);
 
 --
 -- Name: dictionary every_org; Type: POLICY; Schema: public; Owner: -
@@ -1367,10 +1852,40 @@ ALTER TABLE public.freshness ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ledger ENABLE ROW LEVEL SECURITY;
 
 --
+-- Name: org names; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY names ON public.org FOR SELECT TO tallystick_directory USING (true);
+
+--
 -- Name: org; Type: ROW SECURITY; Schema: public; Owner: -
 --
 
 ALTER TABLE public.org ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: api_key own_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY own_org ON public.api_key TO tallystick_api USING ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer)) WITH CHECK ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer));
+
+--
+-- Name: audit_anchor own_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY own_org ON public.audit_anchor TO tallystick_api USING ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer)) WITH CHECK ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer));
+
+--
+-- Name: audit_log own_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY own_org ON public.audit_log TO tallystick_api USING ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer)) WITH CHECK ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer));
+
+--
+-- Name: browser_session own_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY own_org ON public.browser_session TO tallystick_api USING ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer)) WITH CHECK ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer));
 
 --
 -- Name: dictionary own_org; Type: POLICY; Schema: public; Owner: -
@@ -1606,6 +2121,208 @@ ALTER TABLE public.usage_event ENABLE ROW LEVEL SECURITY;
 
 GRANT USAGE ON SCHEMA public TO tallystick_api;
 GRANT USAGE ON SCHEMA public TO tallystick_system;
+GRANT USAGE ON SCHEMA public TO tallystick_admin;
+GRANT USAGE ON SCHEMA public TO tallystick_directory;
+GRANT USAGE ON SCHEMA public TO tallystick_auditor;
+
+--
+-- Name: FUNCTION append_audit(p_org integer, p_entry text, OUT seq bigint, OUT hash bytea); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.append_audit(p_org integer, p_entry text, OUT seq bigint, OUT hash bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.append_audit(p_org integer, p_entry text, OUT seq bigint, OUT hash bytea) TO tallystick_api;
+GRANT ALL ON FUNCTION public.append_audit(p_org integer, p_entry text, OUT seq bigint, OUT hash bytea) TO tallystick_system;
+GRANT ALL ON FUNCTION public.append_audit(p_org integer, p_entry text, OUT seq bigint, OUT hash bytea) TO tallystick_admin;
+
+--
+-- Name: FUNCTION refuse_change(); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
+
+--
+-- Name: TABLE api_key; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(id) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(id) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.org_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(org_id) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(org_id) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(org_id) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(name) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(name) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(name) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.roles; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(roles) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(roles) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(roles) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.scopes; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(scopes) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(scopes) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(scopes) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.writes_for; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(writes_for) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(writes_for) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(writes_for) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.environment; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(environment) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(environment) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(environment) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.created_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_at) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(created_at) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(created_at) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.created_by; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_by) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(created_by) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(created_by) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.expires_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(expires_at) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(expires_at) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(expires_at),UPDATE(expires_at) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.revoked_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(revoked_at) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(revoked_at) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(revoked_at),UPDATE(revoked_at) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.last_used_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(last_used_at) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(last_used_at) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(last_used_at) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: COLUMN api_key.replaces; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(replaces) ON TABLE public.api_key TO tallystick_api;
+GRANT SELECT(replaces) ON TABLE public.api_key TO tallystick_system;
+GRANT SELECT(replaces) ON TABLE public.api_key TO tallystick_admin;
+
+--
+-- Name: TABLE audit_anchor; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.audit_anchor TO tallystick_api;
+GRANT SELECT ON TABLE public.audit_anchor TO tallystick_system;
+GRANT SELECT ON TABLE public.audit_anchor TO tallystick_auditor;
+
+--
+-- Name: TABLE audit_log; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.audit_log TO tallystick_api;
+GRANT SELECT ON TABLE public.audit_log TO tallystick_system;
+GRANT SELECT ON TABLE public.audit_log TO tallystick_auditor;
+
+--
+-- Name: TABLE browser_session; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT ON TABLE public.browser_session TO tallystick_admin;
+
+--
+-- Name: COLUMN browser_session.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.browser_session TO tallystick_api;
+GRANT SELECT(id) ON TABLE public.browser_session TO tallystick_system;
+
+--
+-- Name: COLUMN browser_session.org_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(org_id) ON TABLE public.browser_session TO tallystick_api;
+GRANT SELECT(org_id) ON TABLE public.browser_session TO tallystick_system;
+
+--
+-- Name: COLUMN browser_session.principal_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(principal_id) ON TABLE public.browser_session TO tallystick_api;
+GRANT SELECT(principal_id) ON TABLE public.browser_session TO tallystick_system;
+
+--
+-- Name: COLUMN browser_session.created_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_at) ON TABLE public.browser_session TO tallystick_api;
+GRANT SELECT(created_at) ON TABLE public.browser_session TO tallystick_system;
+
+--
+-- Name: COLUMN browser_session.last_seen_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(last_seen_at) ON TABLE public.browser_session TO tallystick_api;
+GRANT SELECT(last_seen_at) ON TABLE public.browser_session TO tallystick_system;
+GRANT UPDATE(last_seen_at) ON TABLE public.browser_session TO tallystick_admin;
+
+--
+-- Name: COLUMN browser_session.expires_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(expires_at) ON TABLE public.browser_session TO tallystick_api;
+GRANT SELECT(expires_at) ON TABLE public.browser_session TO tallystick_system;
+GRANT UPDATE(expires_at) ON TABLE public.browser_session TO tallystick_admin;
+
+--
+-- Name: COLUMN browser_session.revoked_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(revoked_at) ON TABLE public.browser_session TO tallystick_api;
+GRANT SELECT(revoked_at) ON TABLE public.browser_session TO tallystick_system;
+GRANT UPDATE(revoked_at) ON TABLE public.browser_session TO tallystick_admin;
 
 --
 -- Name: TABLE dictionary; Type: ACL; Schema: public; Owner: -
@@ -1626,6 +2343,7 @@ GRANT SELECT ON TABLE public.event_key_partition TO tallystick_system;
 
 GRANT SELECT ON TABLE public.fold_state TO tallystick_api;
 GRANT SELECT ON TABLE public.fold_state TO tallystick_system;
+GRANT SELECT ON TABLE public.fold_state TO tallystick_directory;
 
 --
 -- Name: TABLE freshness; Type: ACL; Schema: public; Owner: -
@@ -1668,11 +2386,92 @@ GRANT SELECT ON TABLE public.ledger TO tallystick_api;
 GRANT SELECT ON TABLE public.ledger TO tallystick_system;
 
 --
+-- Name: TABLE model; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.model TO tallystick_api;
+GRANT SELECT ON TABLE public.model TO tallystick_system;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.model TO tallystick_admin;
+
+--
 -- Name: TABLE org; Type: ACL; Schema: public; Owner: -
 --
 
 GRANT SELECT ON TABLE public.org TO tallystick_api;
 GRANT SELECT ON TABLE public.org TO tallystick_system;
+GRANT SELECT ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(id) ON TABLE public.org TO tallystick_directory;
+
+--
+-- Name: COLUMN org.external_id; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(external_id) ON TABLE public.org TO tallystick_directory;
+GRANT INSERT(external_id) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.name; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(name) ON TABLE public.org TO tallystick_directory;
+GRANT INSERT(name),UPDATE(name) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.time_zone; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(time_zone) ON TABLE public.org TO tallystick_directory;
+GRANT INSERT(time_zone),UPDATE(time_zone) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.currency; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(currency) ON TABLE public.org TO tallystick_directory;
+GRANT INSERT(currency) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.created_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(created_at) ON TABLE public.org TO tallystick_directory;
+GRANT INSERT(created_at) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.billing_contact; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(billing_contact),UPDATE(billing_contact) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.entitlements; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(entitlements),UPDATE(entitlements) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.status; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT(status) ON TABLE public.org TO tallystick_directory;
+GRANT UPDATE(status) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.status_changed_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(status_changed_at) ON TABLE public.org TO tallystick_admin;
+
+--
+-- Name: COLUMN org.updated_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT INSERT(updated_at),UPDATE(updated_at) ON TABLE public.org TO tallystick_admin;
 
 --
 -- Name: TABLE purged; Type: ACL; Schema: public; Owner: -
@@ -1787,6 +2586,24 @@ GRANT SELECT ON TABLE public.rollup_org_hour TO tallystick_api;
 GRANT SELECT ON TABLE public.rollup_org_hour TO tallystick_system;
 
 --
+-- Name: TABLE sign_in_attempt; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.sign_in_attempt TO tallystick_admin;
+
+--
+-- Name: TABLE sign_in_link; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT,INSERT ON TABLE public.sign_in_link TO tallystick_admin;
+
+--
+-- Name: COLUMN sign_in_link.used_at; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT UPDATE(used_at) ON TABLE public.sign_in_link TO tallystick_admin;
+
+--
 -- Name: TABLE source; Type: ACL; Schema: public; Owner: -
 --
 
@@ -1805,6 +2622,13 @@ GRANT SELECT ON TABLE public.source_freshness TO tallystick_system;
 --
 
 GRANT SELECT ON TABLE public.stream_incident TO tallystick_system;
+
+--
+-- Name: TABLE token_revocation; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.token_revocation TO tallystick_system;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.token_revocation TO tallystick_admin;
 
 --
 -- Name: TABLE usage_event; Type: ACL; Schema: public; Owner: -

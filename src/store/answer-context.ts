@@ -1,5 +1,6 @@
 import type { Consumer } from "#contract";
 import type { Sql } from "./database.ts";
+import type { OrgStatus } from "./orgs.ts";
 
 /** An org as answers speak of it. */
 export type OrgProfile = {
@@ -8,14 +9,15 @@ export type OrgProfile = {
   name: string | null;
   timeZone: string;
   currency: string;
+  status: OrgStatus;
 };
 
-/** An org by its external id, the pseudo-org of all orgs included. Index: org (external_id). */
+/** An org by its external id, deleted ones included, the pseudo-org of all orgs included. Index: org (external_id). */
 export const listOrgProfiles = (
   sql: Sql,
   externalIds: readonly string[],
 ): Promise<OrgProfile[]> => sql<OrgProfile>`
-  select id, external_id as "externalId", name, time_zone as "timeZone", currency
+  select id, external_id as "externalId", name, time_zone as "timeZone", currency, status
     from org
    where external_id = any(${externalIds}::text[])`;
 

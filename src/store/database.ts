@@ -1,5 +1,7 @@
 import pg from "pg";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
+import { type AuditEntry, appendAudit } from "./audit.ts";
+import { createTurns } from "./audit-turns.ts";
 import { isConnectionLost } from "./errors.ts";
 
 /**
@@ -47,10 +49,20 @@ export type Database = AsyncDisposable & {
   transaction<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
   /** Single statements as the owner, each its own transaction. */
   readonly sql: Sql;
-  /** A read-only snapshot that shows one org's rows and no other, whatever its statements say. */
-  withOrg<T>(orgId: number, work: (tx: Tx) => Promise<T>): Promise<T>;
-  /** A read-only snapshot of all orgs: system answers only. */
-  withSystem<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /**
+   * A snapshot that shows one org's rows and no other, whatever its statements say, and changes nothing. With `audit` the
+   * entry is appended to the org's chain in the same transaction: no entry, no answer. Such reads of one org take turns.
+   */
+  withOrg<T>(orgId: number, work: (tx: Tx) => Promise<T>, audit?: AuditEntry): Promise<T>;
+  /** A snapshot of all orgs: system answers only. `audit` as with `withOrg`, on chain 0. */
+  withSystem<T>(work: (tx: Tx) => Promise<T>, audit?: AuditEntry): Promise<T>;
+  /** A snapshot of which orgs there are and how far they are counted, and of nothing else: never audited. */
+  withDirectory<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /**
+   * A transaction that changes who may come in: orgs, models, keys, sessions, revocations; of one org, or ("*") of any.
+   * Rolled back when `work` throws. Whoever changes something appends to the audit log in it.
+   */
+  change<T>(orgId: number | "*", work: (tx: Tx) => Promise<T>): Promise<T>;
   /**
    * A session that lasts until disposed: leases, advisory locks, temporary tables. It plans each statement once,
    * without its parameters and for indexes: its tables grow from nothing faster than statistics follow.
@@ -102,6 +114,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     max: options.apiConnectionsMax,
     // The server's own limit comes first; this one frees a connection whose server is no longer heard from.
     query_timeout: options.apiStatementMsMax + 500,
+    lock_timeout: options.apiStatementMsMax,
     options: `${planner} -c role=tallystick_api`,
   });
   for (const pool of [owner, api]) pool.on("error", options.onIdleError);
@@ -111,20 +124,45 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await Promise.all([owner.end(), api.end()]);
     throw error;
   }
-  const begin = (role: string, orgId: string) =>
-    `begin isolation level repeatable read read only; set local role ${role}; set local app.org_id = '${orgId}'; ` +
+  const enter = (role: Role, orgId: number | "" | "*") =>
+    `set local role ${role}; set local app.org_id = '${orgId}'; ` +
     `set local statement_timeout = ${options.apiStatementMsMax}`;
+  const takeTurn = createTurns({ waitMsMax: options.apiStatementMsMax });
+  /** One snapshot for a role and an org (0: none); with an entry, of one that has appended it to the org's chain. */
+  const read = <T>(
+    { role, orgId }: { role: Role; orgId: number },
+    work: (tx: Tx) => Promise<T>,
+    audit: AuditEntry | undefined,
+  ): Promise<T> => {
+    const begin = (access: string) =>
+      `begin isolation level repeatable read ${access}; ${enter(role, orgId === 0 ? "" : orgId)}`;
+    if (audit === undefined)
+      return onClient(api, (client) => inTransaction(client, begin("read only"), work));
+    return takeTurn(orgId, () =>
+      onClient(api, (client) =>
+        underAuditLock(client, orgId, () =>
+          inTransaction(client, begin("read write"), async (tx) => {
+            await appendAudit(tx, orgId, audit);
+            return await work(tx);
+          }),
+        ),
+      ),
+    );
+  };
   return {
     sql: sqlOf((config) => owner.query(config)),
     transaction: (work) => onClient(owner, (client) => inTransaction(client, "begin", work)),
-    withOrg: async (orgId, work) => {
-      if (!Number.isInteger(orgId) || orgId < 1) throw new RangeError(`no such org: ${orgId}`);
-      return await onClient(api, (client) =>
-        inTransaction(client, begin("tallystick_api", String(orgId)), work),
-      );
+    withOrg: async (orgId, work, audit) => {
+      requireOrgId(orgId);
+      return await read({ role: "tallystick_api", orgId }, work, audit);
     },
-    withSystem: (work) =>
-      onClient(api, (client) => inTransaction(client, begin("tallystick_system", ""), work)),
+    withSystem: (work, audit) => read({ role: "tallystick_system", orgId: 0 }, work, audit),
+    withDirectory: (work) => read({ role: "tallystick_directory", orgId: 0 }, work, undefined),
+    change: async (orgId, work) => {
+      if (orgId !== "*") requireOrgId(orgId);
+      const begin = `begin; ${enter("tallystick_admin", orgId)}`;
+      return await onClient(api, (client) => inTransaction(client, begin, work));
+    },
     openSession: async () => {
       const client = await owner.connect();
       // A lost connection shows at the next statement; unheard, the event would end the process.
@@ -141,6 +179,46 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       await Promise.all([owner.end(), api.end()]);
     },
   };
+}
+
+/** Who a transaction of the API is, to the database. */
+type Role = "tallystick_api" | "tallystick_system" | "tallystick_directory" | "tallystick_admin";
+
+function requireOrgId(orgId: number): void {
+  if (!Number.isInteger(orgId) || orgId < 1) throw new RangeError(`no such org: ${orgId}`);
+}
+
+/** The same Database for a caller whose every read of an org, or of all, is to be told in the audit log. */
+export const auditedDatabase = (
+  database: Database,
+  entry: Omit<AuditEntry, "action">,
+): Database => ({
+  ...database,
+  withOrg: (orgId, work) => database.withOrg(orgId, work, { ...entry, action: "org.read" }),
+  withSystem: (work) => database.withSystem(work, { ...entry, action: "system.read" }),
+});
+
+/** First key of the locks that append_audit takes; the second is the org. */
+const AUDIT_LOCK_CLASS = 1_635_083_369;
+
+/**
+ * Runs `work` while this connection holds the lock of a chain. Taken before the transaction: its one snapshot must show
+ * the chain's end. A connection that cannot give the lock back is closed, which does.
+ */
+async function underAuditLock<T>(
+  client: pg.PoolClient,
+  orgId: number,
+  work: () => Promise<T>,
+): Promise<T> {
+  await client.query("select pg_advisory_lock($1, $2)", [AUDIT_LOCK_CLASS, orgId]);
+  try {
+    return await work();
+  } finally {
+    await client
+      .query("select pg_advisory_unlock($1, $2)", [AUDIT_LOCK_CLASS, orgId])
+      // Whoever took the connection out of the pool hears of it and closes it.
+      .catch((error: unknown) => client.emit("error", error));
+  }
 }
 
 async function onClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {

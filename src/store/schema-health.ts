@@ -18,6 +18,6 @@ export const listTablesWithoutRowSecurity = (sql: Sql): Promise<{ table: string 
      and c.relkind in ('r', 'p')
      and not c.relispartition
      and not (c.relrowsecurity and c.relforcerowsecurity)
-     and has_table_privilege('tallystick_api', c.oid, 'select')
+     and has_any_column_privilege('tallystick_api', c.oid, 'select')
    order by c.relname
    limit 1000`;
