@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import manifest from "../package.json" with { type: "json" };
 import { openApi, type Api, type ApiLimits, type ReadinessProbe } from "#api";
-import { createAuthenticator } from "#auth";
+import { ADMIN, startAuditAnchors, startSignInRetention } from "#auth";
 import type { Config } from "#config";
 import { openIngestor, type Ingestor } from "#ingest";
 import { createCrash, neverCrash, OperatorError, type Clock } from "#kernel";
@@ -29,6 +29,8 @@ import {
 import { ingestSettings, openAppDatabase } from "./app/database.ts";
 import type { AppDeps } from "./app/deps.ts";
 import { checkBroker } from "./app/broker-check.ts";
+import { checkIdentity } from "./app/identity-check.ts";
+import { openSignIn } from "./app/sign-in.ts";
 import { openPublisher } from "./app/publisher.ts";
 import { describeTransports, startTransports, type Transports } from "./app/transports.ts";
 
@@ -41,6 +43,7 @@ export {
   type ReplayProgress,
   type ReplayReport,
 } from "./app/replay.ts";
+export { verifyAuditLog, type AuditFault, type AuditReport } from "./app/audit.ts";
 export { verifyDatabase, type VerifyProgress, type VerifyReport } from "./app/verify.ts";
 /** For `import`: how the rows of foreign files become events. */
 export {
@@ -67,6 +70,8 @@ export type App = AsyncDisposable & {
   /** Absolute. */
   readonly dataDir: string;
   readonly adminKey: AdminKey;
+  /** Makes a link that signs one browser in as administrator, once and within 15 minutes. Undefined: another process serves people. */
+  readonly makeSignInLink: (() => Promise<string>) | undefined;
   /** Readiness fails from now on; requests are still answered. */
   retire(): void;
   /** For a process that has to end this instant: what would outlive it is told to stop, without waiting. */
@@ -121,10 +126,22 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
   if (has("scheduler")) {
     scope.use(startReconciler({ database, clock, logger }));
     scope.use(startRetention({ database, logger, settings: config }));
+    scope.use(startAuditAnchors({ database, clock, logger, folder: dataDir.path }));
+    scope.use(startSignInRetention({ database, clock, logger }));
   }
   const transports = has("ingest") ? startTransports(config, { ...common, ingestor }) : undefined;
   if (transports) scope.use(transports);
   const publisher = scope.use(openPublisher(config, { logger, random }));
+  const signIn = openSignIn(
+    config,
+    { database, clock, logger, ingestor, adminKey: adminKey.key },
+    scope,
+  );
+  if (adminKey.isNew) {
+    // Those who signed in with the key that was replaced do so again.
+    const caller = { principal: ADMIN, requestId: randomUUID() };
+    await signIn.sessions?.close(caller, { isEverywhere: true });
+  }
   scope.defer(() => crash("shutdown_mid_drain"));
   signal.throwIfAborted();
   const api = scope.use(
@@ -133,7 +150,7 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
       ingestor,
       publisher,
       serves: { events: has("ingest"), answers: has("api") },
-      authenticator: createAuthenticator({ adminKey: adminKey.key }),
+      ...signIn,
       registry,
       logger,
       clock,
@@ -163,6 +180,13 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
     databaseUrl: postgres.url,
     dataDir: dataDir.path,
     adminKey,
+    makeSignInLink: has("api")
+      ? async () => {
+          const caller = { principal: ADMIN, requestId: randomUUID() };
+          const { path } = await signIn.signInLinks.create(caller);
+          return `${config.publicUrl ?? reachableUrl(api.url)}${path}`;
+        }
+      : undefined,
     retire: () => api.setReady(false),
     abandon: () => postgres.abandon(),
     [Symbol.asyncDispose]: () => {
@@ -190,6 +214,7 @@ export async function migrateDatabase(
 /** Looks at the machine, the data directory and the database, as far as they can be reached, and changes nothing. */
 export async function diagnose(config: Config, clock: Clock): Promise<Check[]> {
   const checks = await checkMachine(config, clock);
+  checks.push(...(await checkIdentity(config, clock)));
   const { check, url } = await checkPostgres(config);
   checks.push(check);
   if (url === undefined || check.state === "failed")
@@ -230,6 +255,13 @@ const apiLimits = (config: Config): ApiLimits => ({
   readsMax: 64,
   readMsMax: config.apiStatementMsMax + 75,
   drainMsMax: config.shutdownGraceMs * DRAIN_SHARE,
+  rates: {
+    address: config.rateIpPerMinute,
+    failedLogin: config.rateFailedLoginsPerMinute,
+    key: config.rateKeyPerMinute,
+    org: config.rateOrgPerMinute,
+    events: config.rateEventsPerMinute,
+  },
 });
 
 async function listen(
@@ -277,7 +309,7 @@ function createProbes(deps: ProbeDeps): Record<string, ReadinessProbe> {
   let schema: { version: SchemaVersion; atMs: number } | undefined;
   return {
     database: async () => {
-      await database.withSystem((tx) => listConsumerProgress(tx.sql));
+      await database.withDirectory((tx) => listConsumerProgress(tx.sql));
       return { ok: true, detail: "answers" };
     },
     migrations: async () => {

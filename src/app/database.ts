@@ -80,6 +80,7 @@ export const ingestSettings = (config: Config): IngestSettings => ({
   leaseSeconds: 15,
   members: {
     orgsMax: 10_000,
+    registersOrgs: config.unknownOrgs === "register",
     modelsMax: config.modelsPerOrgMax,
     clientsMax: config.clientsPerOrgMax,
     actorsMax: config.actorsPerOrgMax,

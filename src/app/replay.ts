@@ -76,6 +76,7 @@ export async function replayStream(
         createId: randomUUID,
         settings: {
           ...limits,
+          writesFor: config.streamOrgs,
           streamsMax,
           bufferBytesMax: Math.ceil(limits.bufferBytesMax / streamsMax),
           prefetch: Math.ceil(config.streamPrefetch / streamsMax),

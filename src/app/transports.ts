@@ -69,6 +69,7 @@ export function startTransports(config: Config, deps: TransportsDeps): Transport
           connect: (purpose) => openBroker(url, config, random, purpose),
           settings: {
             ...limits,
+            writesFor: config.streamOrgs,
             name: config.streamName,
             partitions: config.streamPartitions,
             managementUrl: config.rabbitmqManagementUrl,
@@ -89,6 +90,7 @@ export function startTransports(config: Config, deps: TransportsDeps): Transport
           ...common,
           settings: {
             ...limits,
+            writesFor: config.queueOrgs,
             name: config.queueName,
             workers: config.consumerWorkers,
             prefetch: config.queuePrefetch,

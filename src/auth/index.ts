@@ -1,1 +1,17 @@
+export * from "./scopes.ts";
+export * from "./principal.ts";
 export * from "./authenticator.ts";
+export * from "./api-key.ts";
+export type { Caller } from "./caller.ts";
+export * from "./keys.ts";
+export * from "./orgs.ts";
+export * from "./models.ts";
+export * from "./revocations.ts";
+export * from "./sessions.ts";
+export * from "./sign-in-links.ts";
+export * from "./code-flow.ts";
+export * from "./sign-in-retention.ts";
+export * from "./audit-anchors.ts";
+export * from "./identity.ts";
+export { fetchIssuerKeys, type IssuerKeys } from "./issuer-keys.ts";
+export type { TokenVerifier } from "./token.ts";

@@ -1,20 +1,9 @@
 import { z } from "zod";
-import { aboutSettings, byteSize, listOf, wholeNumber } from "./setting.ts";
+import { aboutSettings, byteSize, listOf, oneOf, wholeNumber } from "./setting.ts";
 
 const TRANSPORTS = ["stream", "queue"] as const;
 
 const NAME = /^[\w.:/-]{1,200}$/;
-
-const oneOf = <const T extends readonly [string, ...string[]]>(words: T, description: string) =>
-  z
-    .enum(words)
-    .prefault(words[0] as z.input<z.ZodEnum<{ [K in T[number]]: K }>>)
-    .register(aboutSettings, {
-      description,
-      kind: `one of ${words.join(", ")}`,
-      example: words[1] ?? words[0],
-      byDefault: words[0],
-    });
 
 const name = (byDefault: string, description: string) =>
   z.string().regex(NAME).prefault(byDefault).register(aboutSettings, {
@@ -36,7 +25,7 @@ export const brokerSettings = {
         "A RabbitMQ (3.9 or newer) to consume events from. None: events come by HTTP and from files alone.",
       kind: "an amqp:// or amqps:// URL",
       example: "amqps://tallystick@broker.example:5671/%2F",
-      isSecret: true,
+      secret: "in_url",
     }),
   rabbitmqManagementUrl: z
     .string()
@@ -48,7 +37,7 @@ export const brokerSettings = {
         "RabbitMQ's management API, by which the partitions of a super stream are found from its bindings. Not needed when they are named NAME-0, NAME-1 and so on.",
       kind: "an http:// or https:// URL",
       example: "https://broker.example:15671",
-      isSecret: true,
+      secret: "in_url",
     }),
   rabbitmqHeartbeatSeconds: wholeNumber({
     description:

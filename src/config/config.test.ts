@@ -87,11 +87,73 @@ test("the command line wins over the environment, and printing tells which were 
 });
 
 test("every setting's default and example are accepted", () => {
+  // Some settings ask for another beside them.
+  const others = {
+    RABBITMQ_URL: "amqp://broker",
+    OIDC_ISSUER: "https://login.example",
+    OIDC_AUDIENCE: "tallystick",
+    OIDC_CLIENT_ID: "tallystick",
+  };
   for (const row of SETTING_ROWS) {
-    // Some settings ask for a broker beside them.
-    for (const value of [row.byDefault, row.example])
-      loadConfig({ RABBITMQ_URL: "amqp://broker", [row.name]: value });
+    for (const value of [row.byDefault ?? row.example, row.example])
+      loadConfig({ ...others, [row.name]: value });
   }
+});
+
+test("settings about identity that would let the wrong people in are refused", () => {
+  const refused: [Record<string, string>, RegExp][] = [
+    [{ OIDC_ISSUER: "https://login.example" }, /OIDC_ISSUER: needs OIDC_AUDIENCE/],
+    [{ OIDC_ISSUER: "http://login.example", OIDC_AUDIENCE: "a" }, /OIDC_ISSUER: expected an https/],
+    [{ OIDC_ISSUER: "https://u:p@login.example", OIDC_AUDIENCE: "a" }, /OIDC_ISSUER: expected/],
+    [{ OIDC_JWKS_URL: "http://127.0.0.1.evil.example/keys" }, /OIDC_JWKS_URL: expected/],
+    [{ OIDC_CLIENT_ID: "tallystick" }, /OIDC_CLIENT_ID: needs OIDC_ISSUER/],
+    [{ OIDC_CLIENT_SECRET: "hunter2" }, /OIDC_CLIENT_SECRET: needs OIDC_CLIENT_ID/],
+    [{ OIDC_ROLE_MAP: "Staff=root" }, /OIDC_ROLE_MAP: expected/],
+    [{ OIDC_ROLE_MAP: "a=finance,a=engineer" }, /OIDC_ROLE_MAP: expected/],
+    [{ PUBLIC_URL: "https://tallystick.example/below" }, /PUBLIC_URL: expected/],
+    [{ KEY_ENVIRONMENT: "live_2" }, /KEY_ENVIRONMENT: expected/],
+    [{ STREAM_ORGS: "acme,*" }, /STREAM_ORGS: expected/],
+    [{ QUEUE_ORGS: "acme,,globex" }, /QUEUE_ORGS: expected/],
+    [{ UNKNOWN_ORGS: "drop" }, /UNKNOWN_ORGS: expected/],
+  ];
+  for (const [env, message] of refused) assert.throws(() => loadConfig(env), message);
+});
+
+test("lists of orgs, the map of roles and the public address are read as written", () => {
+  const { config } = loadConfig({
+    OIDC_ISSUER: "http://localhost:9000/realm",
+    OIDC_AUDIENCE: "tallystick",
+    OIDC_ROLE_MAP: "Team Billing=system:finance, devs = engineer",
+    PUBLIC_URL: "https://tallystick.example:8443/",
+    STREAM_ORGS: "acme, globex",
+  });
+  assert.equal(config.oidcIssuer, "http://localhost:9000/realm");
+  assert.deepEqual(
+    [...(config.oidcRoleMap ?? [])],
+    [
+      ["Team Billing", "system:finance"],
+      ["devs", "engineer"],
+    ],
+  );
+  assert.equal(config.publicUrl, "https://tallystick.example:8443");
+  assert.deepEqual(config.streamOrgs, new Set(["acme", "globex"]));
+  assert.equal(config.queueOrgs, "any");
+});
+
+test("a secret that is no URL is not printed in part", () => {
+  const loaded = loadConfig({
+    OIDC_ISSUER: "https://login.example",
+    OIDC_AUDIENCE: "tallystick",
+    OIDC_CLIENT_ID: "tallystick",
+    OIDC_CLIENT_SECRET: "data:hunter2",
+    TALLYSTICK_ROLES: "api,ingest",
+    QUEUE_ORGS: "acme,globex",
+  });
+  const printed = new Map(printConfig(loaded).map(({ name, value }) => [name, value]));
+  assert.equal(printed.get("OIDC_CLIENT_SECRET"), "[redacted]");
+  assert.equal(printed.get("TALLYSTICK_ROLES"), "api,ingest");
+  assert.equal(printed.get("QUEUE_ORGS"), "acme,globex");
+  assert.equal(printed.get("STREAM_ORGS"), "*");
 });
 
 test("docs/configuration.md is what the settings table says", async () => {

@@ -61,17 +61,31 @@ export function loadConfig(
     throw new ConfigError(SETTING_ROWS.filter((row) => keys.has(row.key)).map(explainRow));
   }
   const config = parsed.data;
-  if (config.dedupWindowDays > config.rawRetentionDays) {
-    throw new ConfigError([
-      "DEDUP_WINDOW_DAYS: expected at most RAW_RETENTION_DAYS, for example 2 and 30",
-    ]);
-  }
-  if (config.ingestMode === "broker" && config.rabbitmqUrl === undefined) {
-    throw new ConfigError([
-      "INGEST_MODE: broker needs RABBITMQ_URL, for example amqps://tallystick@broker.example:5671/%2F",
-    ]);
-  }
+  const contradictions = listContradictions(config);
+  if (contradictions.length > 0) throw new ConfigError(contradictions);
   return { config, given, warnings: listUnknown(env) };
+}
+
+/** Settings that are right each by itself and wrong together. */
+function listContradictions(config: Config): string[] {
+  const problems: string[] = [];
+  if (config.dedupWindowDays > config.rawRetentionDays)
+    problems.push("DEDUP_WINDOW_DAYS: expected at most RAW_RETENTION_DAYS, for example 2 and 30");
+  if (config.ingestMode === "broker" && config.rabbitmqUrl === undefined)
+    problems.push(
+      "INGEST_MODE: broker needs RABBITMQ_URL, for example amqps://tallystick@broker.example:5671/%2F",
+    );
+  if (config.oidcIssuer !== undefined && config.oidcAudience === undefined)
+    problems.push(
+      "OIDC_ISSUER: needs OIDC_AUDIENCE, for example https://tallystick.example: tokens for other services would be taken otherwise",
+    );
+  if (config.oidcClientId !== undefined && config.oidcIssuer === undefined)
+    problems.push(
+      "OIDC_CLIENT_ID: needs OIDC_ISSUER, for example https://login.example/realms/main",
+    );
+  if (config.oidcClientSecret !== undefined && config.oidcClientId === undefined)
+    problems.push("OIDC_CLIENT_SECRET: needs OIDC_CLIENT_ID, for example tallystick");
+  return problems;
 }
 
 const explainRow = (row: SettingRow): string =>
@@ -96,20 +110,27 @@ export function printConfig(loaded: LoadedConfig): PrintedSetting[] {
   const values: Readonly<Record<string, unknown>> = loaded.config;
   return SETTING_ROWS.map((row) => ({
     name: row.name,
-    value: row.isSecret ? redactUrl(values[row.key]) : formatValue(values[row.key]),
+    value: formatSetting(row, values[row.key]),
     isDefault: !loaded.given.has(row.name),
   }));
 }
 
+function formatSetting({ secret }: SettingRow, value: unknown): string {
+  const text = formatValue(value);
+  if (secret === undefined || text === "") return text;
+  return secret === "whole" ? "[redacted]" : redactUrl(text);
+}
+
 function formatValue(value: unknown): string {
   if (value === undefined) return "";
+  if (value instanceof Map) return [...value].map((pair) => pair.join("=")).join(",");
+  if (Array.isArray(value) || value instanceof Set) return [...value].join(",");
   if (typeof value === "object" && value !== null) return Object.values(value).join(":");
-  return String(value);
+  return value === "any" ? "*" : String(value);
 }
 
 /** Host and database help whoever reads it; password and parameters are nobody's business. */
-function redactUrl(value: unknown): string {
-  if (typeof value !== "string") return "";
-  const url = new URL(value);
+function redactUrl(text: string): string {
+  const url = new URL(text);
   return `${url.protocol}//${url.username ? "[redacted]@" : ""}${url.host}${url.pathname}`;
 }

@@ -10,7 +10,8 @@ export type About = {
   byDefault?: string;
   /** The variable's name when it does not follow from the key. */
   name?: string;
-  isSecret?: boolean;
+  /** What of the value is nobody's business: all of it, or user, password and parameters of a URL. */
+  secret?: "whole" | "in_url";
 };
 
 export const aboutSettings = z.registry<About>();
@@ -92,3 +93,75 @@ export function listOf<const Word extends string>(
     .prefault(byDefault)
     .register(aboutSettings, { ...about, kind: `a list of ${words.join(", ")}`, byDefault });
 }
+
+/** One of these words, the first by default. */
+export const oneOf = <const T extends readonly [string, ...string[]]>(
+  words: T,
+  description: string,
+) =>
+  z
+    .enum(words)
+    .prefault(words[0] as z.input<z.ZodEnum<{ [K in T[number]]: K }>>)
+    .register(aboutSettings, {
+      description,
+      kind: `one of ${words.join(", ")}`,
+      example: words[1] ?? words[0],
+      byDefault: words[0],
+    });
+
+const isUrlOf = (text: string, about: UrlAbout): boolean => {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || url.username !== "" || url.password !== "" || url.hash !== "")
+    return false;
+  if (about.isOrigin && (url.pathname !== "/" || url.search !== "")) return false;
+  return url.protocol === "https:" || about.isPlainAllowed === true || isLoopback(url.hostname);
+};
+
+const isLoopback = (host: string): boolean =>
+  host === "localhost" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
+
+type UrlAbout = {
+  description: string;
+  example: string;
+  /** Scheme, host and port only; the value has no slash at its end. */
+  isOrigin?: boolean;
+  /** http:// to other hosts than this machine too. */
+  isPlainAllowed?: boolean;
+};
+
+/** A URL of the web, if any: https, on loopback also http. */
+export function webUrl(about: UrlAbout) {
+  const { description, example, isOrigin, isPlainAllowed } = about;
+  const scheme = isPlainAllowed
+    ? "an http:// or https:// URL"
+    : "an https:// URL, or http:// on loopback";
+  return z
+    .string()
+    .regex(/^https?:\/\/\S{1,2000}$/)
+    .refine((text) => isUrlOf(text, about))
+    .transform((text) => (isOrigin ? new URL(text).origin : text))
+    .optional()
+    .register(aboutSettings, {
+      description,
+      kind: `${scheme}, without user and password${isOrigin ? " and path" : ""}`,
+      example,
+    });
+}
+
+/** Names of orgs, separated by commas; `*`, the default, is any. */
+export const orgList = (description: string) =>
+  z
+    .string()
+    .transform((text, context): ReadonlySet<string> | "any" => {
+      if (text === "*") return "any";
+      const names = text.split(",").map((name) => name.trim());
+      if (names.some((name) => name === "" || name === "*")) context.addIssue("not a list of orgs");
+      return new Set(names);
+    })
+    .prefault("*")
+    .register(aboutSettings, {
+      description,
+      kind: "a list of org ids, or * for any",
+      example: "acme,globex",
+      byDefault: "*",
+    });

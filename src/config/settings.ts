@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { CRASHPOINTS, LOG_LEVELS, type Crashpoint } from "#kernel";
+import { authSettings } from "./auth-settings.ts";
 import { brokerSettings } from "./broker-settings.ts";
 import { aboutSettings, byteSize, listOf, wholeNumber } from "./setting.ts";
 
@@ -35,7 +36,7 @@ export const settings = z.object({
         "A PostgreSQL (15 or newer) to use instead of the one brought along. Its role must be a superuser, or have BYPASSRLS and CREATEROLE.",
       kind: "a PostgreSQL URL",
       example: "postgres://tallystick@db.example:5432/tallystick",
-      isSecret: true,
+      secret: "in_url",
     }),
   dataDir: z
     .string()
@@ -194,6 +195,7 @@ export const settings = z.object({
       "What this process does: answer questions (api), take events in by HTTP and from RabbitMQ (ingest), add committed events to the answers (rollup), check and clean up (scheduler). Any number of processes may have the same role.",
     example: "api",
   }),
+  ...authSettings,
   ...brokerSettings,
   crashpoint: z
     .string()

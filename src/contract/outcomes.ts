@@ -24,6 +24,8 @@ export const REJECTION_CODES = [
   "too_old",
   "unknown_org",
   "org_mismatch",
+  "org_forbidden",
+  "org_suspended",
   "conflict",
   "internal_error",
 ] as const;

@@ -23,6 +23,8 @@ export {
 } from "./stream-publisher.ts";
 export { faultProxy, type FaultProxy } from "./fault-proxy.ts";
 export { fixedClock, type FixedClock } from "./clock.ts";
+export { startTestIssuer, type KeyAnswer, type TestClaims, type TestIssuer } from "./oidc.ts";
+export { openBrowser, type BrowserAnswer, type TestBrowser } from "./browser.ts";
 export { waitFor } from "./wait-for.ts";
 export { anEvent, toNdjson, type WireEvent } from "./events.ts";
 export { temporaryFolder } from "./temporary-folder.ts";
