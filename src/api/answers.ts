@@ -99,12 +99,14 @@ const measureFields = {
   outputTokens: z.int().describe("Visible output."),
   reasoningTokens: z.int(),
   totalTokens: z.int().describe("The six classes added up."),
-  cost: amount,
+  cost: amount.optional().describe("Left out, as all that tells money, without spend:read."),
   otherCosts: z
     .array(amount)
+    .optional()
     .describe("Costs in other currencies than the org's: never added together."),
   pricedShare: z
     .object({ requests: share, tokens: share })
+    .optional()
     .describe(
       "Share of requests and of tokens that have a price, 0 to 1; null when there are none.",
     ),
@@ -164,11 +166,13 @@ const answerFields = {
   freshness,
 };
 
-const change = z.object({ requests: share, errors: share, totalTokens: share, cost: share }).meta({
-  id: "Change",
-  description:
-    "Against the period before, as a share of it (0.25: a quarter more); null where that was zero.",
-});
+const change = z
+  .object({ requests: share, errors: share, totalTokens: share, cost: share.optional() })
+  .meta({
+    id: "Change",
+    description:
+      "Against the period before, as a share of it (0.25: a quarter more); null where that was zero.",
+  });
 
 const comparison = z
   .object({
@@ -258,7 +262,7 @@ export const reliabilityAnswer = z
   .meta({ id: "ReliabilityAnswer" });
 
 const shareOfTotals = z
-  .object({ requests: share, totalTokens: share, cost: share })
+  .object({ requests: share, totalTokens: share, cost: share.optional() })
   .meta({ id: "Share" });
 
 export const breakdownAnswer = z

@@ -2,12 +2,13 @@ import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from "fasti
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Registry } from "prom-client";
-import type { Authenticator } from "#auth";
+import type { Authenticator, CodeFlow, Identity, Sessions, SignInLinks } from "#auth";
 import type { Ingestor } from "#ingest";
 import type { Clock, Logger } from "#kernel";
 import type { Database } from "#query";
 import type { FreshnessMemory } from "./freshness-memory.ts";
 import type { Gate } from "./gates.ts";
+import type { RateLimits, RatesPerMinute } from "./rate-limits.ts";
 
 /** The server that routes are added to. */
 export type Server = FastifyInstance<
@@ -46,7 +47,7 @@ export type EventPublisher = {
   publish(body: Buffer, about: PublishedBody): Promise<PublishOutcome>;
 };
 
-/** Limits of the HTTP side. All bytes and milliseconds. */
+/** Limits of the HTTP side. Bytes, milliseconds, and requests per minute. */
 export type ApiLimits = {
   /** One request body, as sent and decompressed. */
   bodyBytesMax: number;
@@ -60,6 +61,7 @@ export type ApiLimits = {
   readMsMax: number;
   /** How long disposing waits for answers under way. */
   drainMsMax: number;
+  rates: RatesPerMinute;
 };
 
 /** What the API rests on. */
@@ -71,6 +73,14 @@ export type ApiDependencies = {
   /** What this process does over HTTP; health, readiness and metrics are always there. */
   serves: { events: boolean; answers: boolean };
   authenticator: Authenticator;
+  /** The administration of who may come in. Every change is audited. */
+  identity: Pick<Identity, "keys" | "orgs" | "models" | "revocations">;
+  sessions: Sessions;
+  signInLinks: SignInLinks;
+  /** Signing in at the identity provider; undefined: none is set up for it. */
+  codeFlow: CodeFlow | undefined;
+  /** The origin that browsers use, without a slash at the end; undefined: the address listened on. */
+  publicUrl: string | undefined;
   /** Metrics served at /metrics; the API adds its own. */
   registry: Registry;
   logger: Logger;
@@ -84,10 +94,11 @@ export type ApiDependencies = {
   version: string;
 };
 
-/** What routes share beside the dependencies. */
-export type RouteContext = ApiDependencies & {
+/** What routes share beside the dependencies. The database they ask for with their request: `databaseOf`. */
+export type RouteContext = Omit<ApiDependencies, "database"> & {
   freshness: FreshnessMemory;
   reads: Gate;
+  rateLimits: RateLimits;
   /** False from the moment the service is to be taken out of rotation. */
   isReady(): boolean;
 };

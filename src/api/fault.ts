@@ -4,6 +4,8 @@ import { Failure, type FailureCode, type FailureDetail } from "#contract";
 /** What the HTTP framework may find wrong with a request before a handler sees it. */
 const FRAMEWORK_FAILURES: Record<string, readonly [FailureCode, string]> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ["too_large", "The body is larger than this route takes."],
+  FST_ERR_CTP_INVALID_JSON_BODY: ["invalid_json", "The body is not a JSON document."],
+  FST_ERR_CTP_EMPTY_JSON_BODY: ["invalid_json", "The body is empty; a JSON object is expected."],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: [
     "unsupported_media_type",
     "This route does not take a body of that type.",
@@ -82,6 +84,7 @@ function invalidRequest(error: ValidationError): Failure {
 }
 
 const SENTENCES: Record<string, string> = {
+  body: "The body is not valid.",
   querystring: "The query parameters are not valid.",
   params: "The path is not valid.",
   headers: "The headers are not valid.",
@@ -92,8 +95,8 @@ function detailsOf(issue: Issue, where: string): FailureDetail[] {
   if (issue.keyword === "unrecognized_keys" && Array.isArray(keys)) {
     return keys.map((key) => ({
       pointer: `/${where === "querystring" ? "query" : where}/${String(key).slice(0, 100)}`,
-      code: "unknown_parameter",
-      message: "There is no such parameter.",
+      code: where === "body" ? "unknown_field" : "unknown_parameter",
+      message: where === "body" ? "There is no such field." : "There is no such parameter.",
     }));
   }
   const place = where === "querystring" ? "query" : where;

@@ -7,14 +7,15 @@ import {
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import test from "node:test";
-import { createAuthenticator, type Principal } from "#auth";
+import { ADMIN, type Authenticator, createAuthenticator, type Principal } from "#auth";
 import { Failure } from "#contract";
 import manifest from "../../package.json" with { type: "json" };
-import { guardRoutes } from "./access.ts";
+import { guardRoutes, type GuardContext } from "./access.ts";
 import type { Server } from "./dependencies.ts";
 import { createOpenApiDocument, describedDependencies } from "./document.ts";
 import { createFreshnessMemory } from "./freshness-memory.ts";
 import { createGate } from "./gates.ts";
+import { createRateLimits } from "./rate-limits.ts";
 import { addRoutes } from "./routes.ts";
 
 type Operation = {
@@ -35,6 +36,12 @@ const bareServer = (): Server => {
   return server;
 };
 
+/** A guard that knows one authenticator, and neither limits nor a database. */
+function guardedBy(authenticator: Authenticator): GuardContext {
+  const { database, clock, limits } = describedDependencies(manifest.version);
+  return { authenticator, database, clock, rateLimits: createRateLimits(limits.rates, clock) };
+}
+
 test("contracts/openapi.json is what the routes say (npm run dev openapi writes it)", async () => {
   const written = await readFile(new URL("../../contracts/openapi.json", import.meta.url), "utf8");
   assert.deepEqual(JSON.parse(written), await describe());
@@ -49,10 +56,12 @@ test("S24: every route is described, and nothing else", async () => {
       routes.push(`${each.toLowerCase()} ${url.replaceAll(/:(\w+)/g, "{$1}")}`);
   });
   const freshness = createFreshnessMemory(deps.clock, 1);
+  const rateLimits = createRateLimits(deps.limits.rates, deps.clock);
   await addRoutes(server, {
     ...deps,
     freshness,
     reads: createGate(0, "questions"),
+    rateLimits,
     isReady: () => false,
   });
   const { paths } = await describe();
@@ -86,20 +95,33 @@ test("the description holds together: 3.1, references that resolve, unique opera
   const open = operations
     .filter(({ security }) => security.length === 0)
     .map(({ operationId }) => operationId);
-  assert.deepEqual(open.toSorted(), ["getHealth", "getHealthz", "getReadiness", "getReadyz"]);
+  assert.deepEqual(open.toSorted(), [
+    "beginProviderSignIn",
+    "finishProviderSignIn",
+    "getHealth",
+    "getHealthz",
+    "getReadiness",
+    "getReadyz",
+    "getSignInLinkPage",
+    "getSignInPage",
+    "signIn",
+    "signInByLink",
+    "signOut",
+  ]);
 });
 
 test("S4: a route that declares no scope does not start", async () => {
   const server = bareServer();
-  guardRoutes(server, { authenticator: createAuthenticator({ adminKey: "key" }) });
+  guardRoutes(server, guardedBy(createAuthenticator({ adminKey: "key" })));
   server.get("/open", async () => ({}));
   await assert.rejects(async () => await server.ready(), /without a scope: GET \/open/);
 });
 
 test("S4: a key whose scopes lack the route's is refused with 403, before the route runs", async () => {
   const server = bareServer();
-  const reader: Principal = { name: "reader", role: "system_admin", scopes: ["usage:read"] };
-  guardRoutes(server, { authenticator: { authenticate: () => reader } });
+  const reader: Principal = { ...ADMIN, name: "reader", scopes: ["usage:read"] };
+  const authenticate = () => reader;
+  guardRoutes(server, guardedBy({ authenticate, authenticateCredential: authenticate }));
   let ran = 0;
   server.get("/read", { config: { scope: "usage:read" } }, async () => ({ ran: ++ran }));
   server.post("/write", { config: { scope: "events:write" } }, async () => ({ ran: ++ran }));

@@ -34,7 +34,7 @@ const problem = z
         pointer: z
           .string()
           .describe(
-            "What it is about: /query/… for a query parameter, /params/… for the path, /headers/…",
+            "What it is about: /query/… for a query parameter, /params/… for the path, /headers/…, /body/…",
           ),
         code: z.string(),
         message: z.string(),
@@ -69,7 +69,16 @@ export async function documentRoutes(
           "Usage, cost and reliability of an inference platform. Windows are half-open; times are RFC 3339; money is exact decimal text.",
         license: { name: "Apache-2.0", identifier: "Apache-2.0" },
       },
-      components: { securitySchemes: { apiKey: { type: "http", scheme: "bearer" } } },
+      components: {
+        securitySchemes: {
+          apiKey: {
+            type: "http",
+            scheme: "bearer",
+            description:
+              "An API key (tally_…), or an access token of the identity provider that is configured.",
+          },
+        },
+      },
     },
     transform: describeRoute,
     transformObject: describeSchemas,
@@ -103,16 +112,19 @@ export async function documentRoutes(
 const describeRoute: SwaggerTransform = (route) => {
   const { config } = route.route;
   const { response, ...schema } = route.schema ?? {};
+  const scope = config?.scope;
+  const needs = scope === undefined || scope === "public" ? [] : [`Needs the scope ${scope}.`];
   const described = jsonSchemaTransform({
     ...route,
     schema: {
       ...schema,
+      description: [schema.description, ...needs].filter((text) => text !== undefined).join(" "),
       response: { ...(typeof response === "object" ? response : {}), default: problemResponse },
     },
   });
   return {
     url: described.url,
-    schema: { ...described.schema, ...securityOf(config?.scope), ...bodyOf(config?.requestBody) },
+    schema: { ...described.schema, ...securityOf(scope), ...bodyOf(config?.requestBody) },
   };
 };
 

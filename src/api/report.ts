@@ -2,8 +2,11 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { formatAccepted, type ReportFormat } from "./accept.ts";
+import { orgIdIn, principalOf } from "./access.ts";
 import type { RouteContext } from "./dependencies.ts";
 import { ALL_ORGS_NAME } from "./freshness-memory.ts";
+import { refuseSpendOrder, seesSpend, withoutSpend } from "./spend.ts";
+import type { Sees } from "./tables.ts";
 
 /** What every report says of itself. */
 type Reported = { freshness: { completeThrough: string | null } };
@@ -14,7 +17,7 @@ export type Report<Schema extends ReportSchema> = {
   /** File name of its table, without extension. */
   name: string;
   schema: Schema;
-  csv: (answer: z.output<Schema>) => string;
+  csv: (answer: z.output<Schema>, sees: Sees) => string;
 };
 
 /** What a question comes with. */
@@ -22,8 +25,9 @@ export type Exchange = { request: FastifyRequest; reply: FastifyReply; context: 
 
 /**
  * Works out an answer and sends it as JSON or CSV, with an ETag; 304 when the client has it already. The ETag leaves
- * the freshness out, which moves every second and is in the header `Tallystick-Complete-Through` of the 304 too.
- * Throws Failure `not_acceptable`, `overloaded`, and what `work` throws.
+ * the freshness out, which moves every second and is in the header `Tallystick-Complete-Through` of the 304 too; it
+ * is one org's, so that no other's ever fits. Without `spend:read` the answer tells no money. Throws Failure
+ * `not_acceptable`, `forbidden` (ranking by cost without `spend:read`), `overloaded`, and what `work` throws.
  */
 export async function sendReport<Schema extends ReportSchema>(
   { request, reply, context }: Exchange,
@@ -31,13 +35,19 @@ export async function sendReport<Schema extends ReportSchema>(
   work: () => Promise<z.output<Schema>>,
 ): Promise<FastifyReply> {
   const format = formatAccepted(request.headers.accept);
+  const sees: Sees = { spend: seesSpend(principalOf(request)) };
+  if (!sees.spend) refuseSpendOrder(request.query);
   const leave = context.reads.enter(1);
   const answer = await work().finally(leave);
   const { completeThrough } = answer.freshness;
-  context.freshness.remember(orgIdOf(request) ?? ALL_ORGS_NAME, completeThrough);
+  const orgId = orgIdIn(request) ?? ALL_ORGS_NAME;
+  context.freshness.remember(orgId, completeThrough);
 
-  const { body, lasting } = formatBody(report, answer, format);
-  const etag = `W/"${createHash("sha256").update(format).update(lasting).digest("base64url").slice(0, 27)}"`;
+  const { body, lasting } = formatBody(report, answer, format, sees);
+  const digest = createHash("sha256")
+    .update(JSON.stringify([format, orgId]))
+    .update(lasting);
+  const etag = `W/"${digest.digest("base64url").slice(0, 27)}"`;
   reply.header("etag", etag).header("cache-control", "private, no-cache");
   reply.header("tallystick-complete-through", completeThrough ?? "never");
   if (isKnown(request.headers["if-none-match"], etag)) return reply.code(304).send();
@@ -55,19 +65,15 @@ function formatBody<Schema extends ReportSchema>(
   { schema, csv }: Report<Schema>,
   answer: z.output<Schema>,
   format: ReportFormat,
+  sees: Sees,
 ): { body: string; lasting: string } {
   if (format === "csv") {
-    const table = csv(answer);
+    const table = csv(answer, sees);
     return { body: table, lasting: table };
   }
   const { freshness, ...rest }: Reported = z.encode(schema, answer);
-  const lasting = JSON.stringify(rest);
+  const lasting = JSON.stringify(sees.spend ? rest : withoutSpend(rest));
   return { body: `${lasting.slice(0, -1)},"freshness":${JSON.stringify(freshness)}}`, lasting };
-}
-
-function orgIdOf({ params }: FastifyRequest): string | undefined {
-  if (typeof params !== "object" || params === null || !("orgId" in params)) return undefined;
-  return typeof params.orgId === "string" ? params.orgId : undefined;
 }
 
 /** Weak comparison of RFC 9110 §13.1.2. */

@@ -1,12 +1,19 @@
 import type { RouteContext, Server } from "./dependencies.ts";
+import { withJsonBodies } from "./json-body.ts";
+import { auditRoutes } from "./resources/audit.ts";
 import { breakdownRoutes } from "./resources/breakdowns.ts";
 import { eventRoutes } from "./resources/events.ts";
 import { freshnessRoutes } from "./resources/freshness.ts";
 import { healthRoutes } from "./resources/health.ts";
+import { keyRoutes } from "./resources/keys.ts";
 import { meRoutes } from "./resources/me.ts";
 import { metricRoutes } from "./resources/metrics.ts";
+import { modelRoutes } from "./resources/models.ts";
+import { orgRoutes } from "./resources/orgs.ts";
 import { quarantineRoutes } from "./resources/quarantine.ts";
 import { reliabilityRoutes } from "./resources/reliability.ts";
+import { revocationRoutes } from "./resources/revocations.ts";
+import { signInRoutes } from "./resources/sign-in.ts";
 import { systemRoutes } from "./resources/system.ts";
 import { usageRoutes } from "./resources/usage.ts";
 
@@ -20,6 +27,14 @@ export async function addRoutes(server: Server, context: RouteContext): Promise<
     freshnessRoutes(server, context);
     systemRoutes(server, context);
     quarantineRoutes(server, context);
+    auditRoutes(server, context);
+    await signInRoutes(server, context);
+    await withJsonBodies(server, (inner) => {
+      orgRoutes(inner, context);
+      keyRoutes(inner, context);
+      modelRoutes(inner, context);
+      revocationRoutes(inner, context);
+    });
   }
   meRoutes(server, context);
   healthRoutes(server, context);

@@ -7,13 +7,14 @@ import {
 import type { Socket } from "node:net";
 import { Failure } from "#contract";
 import type { Logger } from "#kernel";
-import { guardRoutes } from "./access.ts";
+import { guardRoutes, isAdmitted, orgIdIn } from "./access.ts";
 import type { ApiDependencies, RouteContext, Server } from "./dependencies.ts";
 import { failureOf } from "./fault.ts";
 import { ALL_ORGS_NAME, createFreshnessMemory } from "./freshness-memory.ts";
 import { createGate } from "./gates.ts";
 import { measureRequests } from "./request-metrics.ts";
 import { documentRoutes } from "./openapi.ts";
+import { createRateLimits } from "./rate-limits.ts";
 import { internalProblem, PROBLEM_MEDIA_TYPE, problemOf, type Problem } from "./problem.ts";
 import { requestIdOf } from "./request-id.ts";
 import { addRoutes } from "./routes.ts";
@@ -27,17 +28,21 @@ const KEEP_ALIVE_MS_MAX = 30_000;
 const SILENCE_MS_MAX = 60_000;
 const TIMEOUT_CHECK_MS = 1000;
 const FRESHNESS_ORGS_MAX = 10_000;
+/** Browsers that were here by TLS come by TLS alone, for a year. */
+const TLS_SECONDS = 31_536_000;
 
 /**
  * The whole API, not yet listening: hooks, problems, every route. `isReady` is asked by the readiness routes.
  * Throws when a route declares no scope.
  */
 export async function createServer(deps: ApiDependencies, isReady: () => boolean): Promise<Server> {
+  const { database, ...shared } = deps;
   const context: RouteContext = {
-    ...deps,
+    ...shared,
     isReady,
     freshness: createFreshnessMemory(deps.clock, FRESHNESS_ORGS_MAX),
     reads: createGate(deps.limits.readsMax, "questions"),
+    rateLimits: createRateLimits(deps.limits.rates, deps.clock),
   };
   const server = Fastify({
     logger: false,
@@ -67,8 +72,12 @@ export async function createServer(deps: ApiDependencies, isReady: () => boolean
   server.setSerializerCompiler(serializerCompiler);
   server.removeAllContentTypeParsers();
   server.addHook("onRequest", async (request, reply) => secureHeaders(request, reply));
+  if (deps.publicUrl?.startsWith("https:"))
+    server.addHook("onRequest", async (_request, reply) => {
+      reply.header("strict-transport-security", `max-age=${TLS_SECONDS}`);
+    });
   measureRequests(server, context);
-  guardRoutes(server, context);
+  guardRoutes(server, { ...context, database });
   server.setErrorHandler((error, request, reply) =>
     sendProblem(error, { request, reply, context }),
   );
@@ -94,7 +103,7 @@ function secureHeaders(request: FastifyRequest, reply: FastifyReply): void {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "private, no-store",
-    vary: "Accept, Authorization",
+    vary: "Accept, Authorization, Cookie",
   });
 }
 
@@ -114,11 +123,15 @@ function sendProblem(error: unknown, { request, reply, context }: ProblemPlace):
     reply.header("retry-after", Math.max(1, Math.ceil(retryAfterSeconds)));
   if (failure.code === "database_unavailable" || failure.code === "timeout") {
     logOutage(failure, request, context.logger);
-    const known = context.freshness.find(orgOf(request));
+    // Before it is known who asks, nothing of an org is told.
+    const known = isAdmitted(request)
+      ? context.freshness.find(orgIdIn(request) ?? ALL_ORGS_NAME)
+      : undefined;
     send(reply, known === undefined ? problem : { ...problem, freshness: known });
     return;
   }
-  if (failure.code === "broker_unavailable") logOutage(failure, request, context.logger);
+  if (failure.code === "broker_unavailable" || failure.code === "identity_unavailable")
+    logOutage(failure, request, context.logger);
   send(reply, problem);
 }
 
@@ -153,16 +166,6 @@ function describeError(error: unknown): Record<string, unknown> | undefined {
   if (!(error instanceof Error)) return { message: String(error) };
   const code = "code" in error ? error.code : undefined;
   return { name: error.name, message: error.message, code, stack: error.stack };
-}
-
-function orgOf(request: FastifyRequest): string {
-  const { params } = request;
-  const hasOrg =
-    typeof params === "object" &&
-    params !== null &&
-    "orgId" in params &&
-    typeof params.orgId === "string";
-  return hasOrg ? String(params.orgId) : ALL_ORGS_NAME;
 }
 
 const BROKEN: Record<string, readonly [number, string, string]> = {

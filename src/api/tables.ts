@@ -12,6 +12,9 @@ import type {
 } from "./answers.ts";
 import { formatCsv, type CsvColumn } from "./csv.ts";
 
+/** Whether a table may hold money. */
+export type Sees = { spend: boolean };
+
 type Measures = z.output<typeof measures>;
 type Usage = z.output<typeof usageAnswer> | z.output<typeof systemUsageAnswer>;
 type Reliability = z.output<typeof reliabilityAnswer>;
@@ -35,23 +38,27 @@ const COUNTS = [
   "totalTokens",
 ] as const;
 
-const MEASURES: CsvColumn<Measures>[] = [
-  ...COUNTS.map((name): CsvColumn<Measures> => ({
-    name,
-    kind: "plain",
-    value: (row) => row[name],
-  })),
-  { name: "cost", kind: "plain", value: (row) => row.cost.amount },
-  { name: "currency", kind: "text", value: (row) => row.cost.currency },
+const COUNTED = COUNTS.map((name): CsvColumn<Measures> => ({
+  name,
+  kind: "plain",
+  value: (row) => row[name],
+}));
+
+const SPENT: CsvColumn<Measures>[] = [
+  { name: "cost", kind: "plain", value: (row) => row.cost?.amount ?? null },
+  { name: "currency", kind: "text", value: (row) => row.cost?.currency ?? null },
   {
     name: "otherCosts",
     kind: "text",
     value: (row) =>
-      row.otherCosts.map(({ amount, currency }) => `${currency} ${amount}`).join("; "),
+      (row.otherCosts ?? []).map(({ amount, currency }) => `${currency} ${amount}`).join("; "),
   },
-  { name: "pricedRequestShare", kind: "plain", value: (row) => row.pricedShare.requests },
-  { name: "pricedTokenShare", kind: "plain", value: (row) => row.pricedShare.tokens },
+  { name: "pricedRequestShare", kind: "plain", value: (row) => row.pricedShare?.requests ?? null },
+  { name: "pricedTokenShare", kind: "plain", value: (row) => row.pricedShare?.tokens ?? null },
 ];
+
+const measureColumns = ({ spend }: Sees): CsvColumn<Measures>[] =>
+  spend ? [...COUNTED, ...SPENT] : COUNTED;
 
 const BUCKET: CsvColumn<Bucket>[] = [
   { name: "start", kind: "plain", value: (row) => row.start },
@@ -80,14 +87,19 @@ function groupColumns(groupedBy: Grouping): CsvColumn<GroupKey>[] {
 }
 
 /** A row per bucket, or per group and bucket when the answer is grouped. */
-export function usageTable({ series, groups }: Usage, groupedBy: Grouping | undefined): string {
+export function usageTable(
+  { series, groups }: Usage,
+  groupedBy: Grouping | undefined,
+  sees: Sees,
+): string {
+  const measured = measureColumns(sees);
   if (groupedBy === undefined)
-    return formatCsv<Bucket & Measures>([...BUCKET, ...MEASURES], series);
+    return formatCsv<Bucket & Measures>([...BUCKET, ...measured], series);
   const key = groupColumns(groupedBy);
   const rows = (groups ?? []).flatMap(({ series: own, ...group }) =>
     own.map((bucket) => ({ ...group, ...bucket })),
   );
-  return formatCsv<GroupKey & Bucket & Measures>([...key, ...BUCKET, ...MEASURES], rows);
+  return formatCsv<GroupKey & Bucket & Measures>([...key, ...BUCKET, ...measured], rows);
 }
 
 type ReliabilityRow = Omit<Reliability["totals"], "latency"> & {
@@ -130,35 +142,56 @@ export function reliabilityTable(
   );
 }
 
-const SHARES: CsvColumn<{ share: Breakdown["groups"][number]["share"] }>[] = [
-  { name: "requestShare", kind: "plain", value: (row) => row.share.requests },
-  { name: "tokenShare", kind: "plain", value: (row) => row.share.totalTokens },
-  { name: "costShare", kind: "plain", value: (row) => row.share.cost },
-];
+type Shared = { share: Breakdown["groups"][number]["share"] };
+const shareColumns = ({ spend }: Sees): CsvColumn<Shared>[] => {
+  const cost: CsvColumn<Shared> = {
+    name: "costShare",
+    kind: "plain",
+    value: (row) => row.share.cost ?? null,
+  };
+  return [
+    { name: "requestShare", kind: "plain", value: (row) => row.share.requests },
+    { name: "tokenShare", kind: "plain", value: (row) => row.share.totalTokens },
+    ...(spend ? [cost] : []),
+  ];
+};
 
-const CHANGES: CsvColumn<{ change: Breakdown["groups"][number]["change"] }>[] = [
-  { name: "requestChange", kind: "plain", value: (row) => row.change?.requests ?? null },
-  { name: "errorChange", kind: "plain", value: (row) => row.change?.errors ?? null },
-  { name: "tokenChange", kind: "plain", value: (row) => row.change?.totalTokens ?? null },
-  { name: "costChange", kind: "plain", value: (row) => row.change?.cost ?? null },
-];
+type Changed = { change: Breakdown["groups"][number]["change"] };
+const changeColumns = ({ spend }: Sees): CsvColumn<Changed>[] => {
+  const cost: CsvColumn<Changed> = {
+    name: "costChange",
+    kind: "plain",
+    value: (row) => row.change?.cost ?? null,
+  };
+  return [
+    { name: "requestChange", kind: "plain", value: (row) => row.change?.requests ?? null },
+    { name: "errorChange", kind: "plain", value: (row) => row.change?.errors ?? null },
+    { name: "tokenChange", kind: "plain", value: (row) => row.change?.totalTokens ?? null },
+    ...(spend ? [cost] : []),
+  ];
+};
 
 /** A row per group, the last one all others. */
-export const breakdownTable = ({ groups }: Breakdown, groupedBy: Grouping): string =>
+export const breakdownTable = ({ groups }: Breakdown, groupedBy: Grouping, sees: Sees): string =>
   formatCsv<Breakdown["groups"][number]>(
-    [...groupColumns(groupedBy), ...MEASURES, ...SHARES, ...CHANGES],
+    [
+      ...groupColumns(groupedBy),
+      ...measureColumns(sees),
+      ...shareColumns(sees),
+      ...changeColumns(sees),
+    ],
     groups,
   );
 
 /** A row per org, the last one all others. */
-export const topOrgsTable = ({ orgs }: TopOrgs): string =>
+export const topOrgsTable = ({ orgs }: TopOrgs, sees: Sees): string =>
   formatCsv<TopOrgs["orgs"][number]>(
     [
       { name: "orgId", kind: "text", value: (row) => row.orgId },
       { name: "name", kind: "text", value: (row) => row.name },
       { name: "isOther", kind: "plain", value: (row) => row.isOther },
-      ...MEASURES,
-      ...SHARES,
+      ...measureColumns(sees),
+      ...shareColumns(sees),
     ],
     orgs,
   );

@@ -1,13 +1,23 @@
 import { randomUUID } from "node:crypto";
 import { Registry } from "prom-client";
-import { createAuthenticator } from "#auth";
+import {
+  ADMIN,
+  createSessions,
+  createSignInLinks,
+  type Identity,
+  isRole,
+  type NewKey,
+  openIdentity,
+  type OrgStatus,
+} from "#auth";
 import { fixedClock, testDatabase, type FixedClock, type TestDatabase } from "#harness";
+import { Failure } from "#contract";
 import { openIngestor } from "#ingest";
 import { createLogger, neverCrash } from "#kernel";
 import type { Database } from "#query";
 import { startRollup } from "#rollup";
 import { openApi } from "./api.ts";
-import type { ApiLimits, EventPublisher, ReadinessProbe } from "./dependencies.ts";
+import type { ApiDependencies, ApiLimits, EventPublisher, ReadinessProbe } from "./dependencies.ts";
 
 const KEY = "test-admin-key";
 export const NOW = "2026-11-20T12:00:00Z";
@@ -20,6 +30,7 @@ export const LIMITS: ApiLimits = {
   readsMax: 64,
   readMsMax: 950,
   drainMsMax: 5000,
+  rates: { address: 0, failedLogin: 0, key: 0, org: 0, events: 0 },
 };
 
 export type Answer<Body> = { status: number; headers: Headers; body: Body; text: string };
@@ -43,6 +54,13 @@ export type TestApi = AsyncDisposable & {
     path: string,
     options?: RequestOptions,
   ): Promise<Answer<Body>>;
+  /** What keys, orgs and models are made with, as the API does. */
+  identity: Identity;
+  /** Makes an org, unless it is there. */
+  createOrg(orgId: string): Promise<void>;
+  setStatus(orgId: string, status: OrgStatus): Promise<void>;
+  /** A key of an org, which is made with it, or (null) of no org. */
+  keyFor(key: KeyOrder): Promise<string>;
   /** Posts events as a JSON array. */
   send<Body = IngestAnswer>(
     events: unknown,
@@ -51,6 +69,12 @@ export type TestApi = AsyncDisposable & {
   ): Promise<Answer<Body>>;
   /** Brings answers up to date with what was sent. */
   fold(): Promise<void>;
+};
+
+/** Roles as text, so that tables of tests can name them. */
+export type KeyOrder = Omit<NewKey, "name" | "roles"> & {
+  orgId: string | null;
+  roles: readonly string[];
 };
 
 export type IngestAnswer = {
@@ -71,6 +95,10 @@ export type TestApiOptions = {
   probes?: Record<string, ReadinessProbe>;
   publisher?: EventPublisher;
   apiStatementMsMax?: number;
+  /** What is to be otherwise about the API. */
+  extend?: (
+    made: Pick<ApiDependencies, "database" | "clock" | "logger">,
+  ) => Partial<ApiDependencies>;
   /** The database as the API reaches it; ingestor and rollup keep their own way. */
   reach?: (db: TestDatabase) => Promise<Database>;
 };
@@ -102,7 +130,14 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
         rawRetentionDays: 30,
         futureToleranceSeconds: 300,
         leaseSeconds: 10,
-        members: { orgsMax: 100, modelsMax: 20, clientsMax: 20, actorsMax: 20, errorCodesMax: 20 },
+        members: {
+          orgsMax: 100,
+          registersOrgs: true,
+          modelsMax: 20,
+          clientsMax: 20,
+          actorsMax: 20,
+          errorCodesMax: 20,
+        },
         keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
       },
     }),
@@ -115,20 +150,42 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
       settings: { foldIntervalMs: 60_000, peopleFoldIntervalMs: 60_000 },
     }),
   );
+  const reached = options.reach === undefined ? database : stack.use(await options.reach(db));
+  const access = { ...shared, database: reached };
+  const sessions = createSessions({
+    ...access,
+    createId: randomUUID,
+    settings: { sessionHours: 12, sessionIdleMinutes: 60 },
+  });
+  const identity = stack.use(
+    openIdentity({
+      ...access,
+      adminKey: KEY,
+      keyEnvironment: "live",
+      issuer: undefined,
+      onChange: () => sessions.forget(),
+      onOrgChange: () => ingestor.refreshOrgs(),
+    }),
+  );
   const api = stack.use(
     await openApi({
-      ...shared,
-      database: options.reach === undefined ? database : stack.use(await options.reach(db)),
+      ...access,
       host: "127.0.0.1",
       port: 0,
       ingestor,
       publisher: options.publisher,
       serves: { events: true, answers: true },
-      authenticator: createAuthenticator({ adminKey: KEY }),
+      authenticator: identity.authenticator,
+      identity,
+      sessions,
+      signInLinks: createSignInLinks(access),
+      codeFlow: undefined,
+      publicUrl: undefined,
       createId: randomUUID,
       probes: options.probes ?? {},
       limits: { ...LIMITS, ...options.limits },
       version: "0.0.0",
+      ...options.extend?.(access),
     }),
   );
   const scope = stack.move();
@@ -152,7 +209,24 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
       text,
     };
   };
+  const caller = { principal: ADMIN, requestId: "test" };
+  const createOrg = async (orgId: string): Promise<void> => {
+    await identity.orgs.create(caller, { orgId }).catch((error: unknown) => {
+      if (!(error instanceof Failure) || error.code !== "already_exists") throw error;
+    });
+  };
   return {
+    identity,
+    createOrg,
+    setStatus: async (orgId, status) => {
+      await identity.orgs.setStatus(caller, orgId, status);
+      await ingestor.refreshOrgs();
+    },
+    keyFor: async ({ orgId, roles, ...key }) => {
+      if (orgId !== null) await createOrg(orgId);
+      const order = { ...key, name: `a ${roles.join(" and ")}`, roles: roles.filter(isRole) };
+      return (await identity.keys.create(caller, orgId, order)).key;
+    },
     url: api.url,
     database,
     clock,

@@ -1,5 +1,6 @@
 export type { Database } from "#store";
-export { QUARANTINE_STATES } from "#store";
+export { auditedDatabase, type AuditEntry, type AuditRow, QUARANTINE_STATES } from "#store";
+export { listAuditPage, recordChange } from "./audit.ts";
 export * from "./answers.ts";
 export * from "./questions.ts";
 export * from "./cursor.ts";
@@ -9,3 +10,4 @@ export { getReliability } from "./reliability.ts";
 export { getBreakdown } from "./breakdown.ts";
 export { getFreshness, getSystemFreshness } from "./freshness.ts";
 export { getTopOrgs } from "./top-orgs.ts";
+export { noSuchOrg } from "./reading.ts";

@@ -8,7 +8,7 @@ import {
   type Tx,
 } from "#store";
 import { formatCursor, parseCursor } from "./cursor.ts";
-import { getOrg } from "./reading.ts";
+import { getOrg, noSuchOrg } from "./reading.ts";
 
 /** Whose quarantine: an org's, or (ALL_ORGS and null) that of items which could not be told to be any org's. */
 export type QuarantineOwner = { orgId: number; externalId: string | null };
@@ -37,7 +37,7 @@ export async function getQuarantineOwner(
 ): Promise<QuarantineOwner> {
   if (externalId === null) return { orgId: ALL_ORGS, externalId };
   const { id } = await getOrg(database, externalId);
-  if (id === ALL_ORGS) throw new Failure("not_found", "There is no such org.");
+  if (id === ALL_ORGS) throw noSuchOrg();
   return { orgId: id, externalId };
 }
 

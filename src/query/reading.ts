@@ -97,7 +97,7 @@ export async function withReading<T>(
     : await database.withOrg(org.id, read);
 }
 
-/** The org by its external id (EVERY_ORG: the pseudo-org of all). Throws Failure `not_found`. */
+/** The org by its external id (EVERY_ORG: the pseudo-org of all), also while suspended. Throws Failure `not_found`. */
 export async function getOrg(
   database: Database,
   externalId: string | typeof EVERY_ORG,
@@ -105,10 +105,13 @@ export async function getOrg(
   // PostgreSQL's text holds no NUL, so no org is called that.
   const isName = externalId !== EVERY_ORG_NAME && externalId?.includes("\0") !== true;
   const names = isName ? [externalId ?? EVERY_ORG_NAME] : [];
-  const [org] = await database.withSystem((tx) => listOrgProfiles(tx.sql, names));
-  if (org === undefined) throw new Failure("not_found", "There is no such org.");
+  const [org] = await database.withDirectory((tx) => listOrgProfiles(tx.sql, names));
+  if (org === undefined || org.status === "deleted") throw noSuchOrg();
   return org;
 }
+
+/** What everybody hears about an org that they cannot see, whether or not it is there. */
+export const noSuchOrg = (): Failure => new Failure("not_found", "There is no such org.");
 
 function requireComplete(window: Window, completeThroughMs: number | null, nowMs: number): void {
   if (completeThroughMs !== null && completeThroughMs >= window.endMs) return;

@@ -8,6 +8,7 @@ import {
   outcomeParameters,
   windowParameters,
 } from "../answers.ts";
+import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { aliasNote, asReport, orgParams } from "../parameters.ts";
 import { sendReport } from "../report.ts";
@@ -29,7 +30,7 @@ const BREAKDOWNS = [
 
 /** GET …/orgs/{orgId}/models, /users, /clients: who used what, with shares and change; all others in one row more. */
 export function breakdownRoutes(server: Server, context: RouteContext): void {
-  const { database, clock, limits } = context;
+  const { clock, limits } = context;
   for (const { path, name, groupedBy, isAliased } of BREAKDOWNS) {
     const urls = [
       `/analytics/v1/orgs/:orgId/${path}`,
@@ -64,10 +65,10 @@ export function breakdownRoutes(server: Server, context: RouteContext): void {
             {
               name: path,
               schema: breakdownAnswer,
-              csv: (answer) => breakdownTable(answer, groupedBy),
+              csv: (answer, sees) => breakdownTable(answer, groupedBy, sees),
             },
             () =>
-              getBreakdown(database, clock, {
+              getBreakdown(databaseOf(request), clock, {
                 ...question,
                 orgId: request.params.orgId,
                 by: groupedBy,

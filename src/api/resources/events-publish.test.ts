@@ -164,3 +164,35 @@ test("a repeat with the same Idempotency-Key gets the first answer and is not pu
   assert.equal(second.text, first.text);
   assert.equal((await t.reader.takeAll("usage")).length, 1);
 });
+
+test("what a sender may not write for is not published, nor what consumers might read otherwise", async () => {
+  await using t = await openCase();
+  await t.api.createOrg("globex");
+  const key = await t.api.keyFor({ orgId: "acme", roles: ["producer"] });
+  const send = (body: string | Uint8Array<ArrayBuffer>) =>
+    t.api.ask<IngestAnswer>(EVENTS, {
+      method: "POST",
+      headers: { "content-type": "application/x-ndjson" },
+      body,
+      key,
+    });
+  assert.equal((await send(toNdjson([anEvent()]))).status, 202);
+  assert.equal((await t.reader.takeAll("usage")).length, 1);
+
+  const foreign = anEvent({ org_id: "globex" });
+  const mixed = await send(toNdjson([anEvent(), foreign]));
+  assert.equal(mixed.status, 207);
+  assert.deepEqual(
+    mixed.body.results.map(({ status, code }) => code ?? status),
+    ["accepted", "org_forbidden"],
+  );
+  // AMQP 1.0 data, which no line is and which consumers would look into; and a list where a line should be.
+  const text = Buffer.from(JSON.stringify(foreign));
+  const head = Buffer.from([0, 0x53, 0x75, 0xb0, 0, 0, text.length >> 8, text.length & 0xff]);
+  const own = Buffer.from(toNdjson([anEvent()]));
+  for (const smuggled of [Buffer.concat([head, text]), Buffer.from(`[${text.toString()}]\n`)]) {
+    await send(new Uint8Array(smuggled));
+    await send(new Uint8Array(Buffer.concat([own, smuggled])));
+  }
+  assert.deepEqual(await t.reader.takeAll("usage"), []);
+});

@@ -7,6 +7,8 @@ import {
   type ParsedItem,
   type Rejection,
 } from "#contract";
+import { staysWithin, type WritableOrgs } from "#ingest";
+import { principalOf, requireMore } from "../access.ts";
 import { encodingOfHeader, formatOfContentType, inflate } from "../body.ts";
 import type { EventPublisher, RouteContext, Server } from "../dependencies.ts";
 import { createGate, type Gate } from "../gates.ts";
@@ -23,7 +25,7 @@ const query = z.strictObject({
     "Commit the events before answering, also where they would be published to a broker: the answer is that of 200 and 207.",
   ),
   backfill: flagParameter(
-    "Take events older than the raw retention, too: history loaded on purpose. Never published to a broker.",
+    "Take events older than the raw retention, too: history loaded on purpose, which takes the scope system:write. Never published to a broker.",
   ),
   dryRun: flagParameter(
     "Only say what is wrong with the events; nothing is stored and no duplicate is looked up.",
@@ -132,10 +134,12 @@ export async function eventRoutes(parent: Server, context: RouteContext): Promis
         reply.raw.once("close", reserve(bodies, request, context.limits.bodyBytesMax));
       },
       handler: async (request, reply) => {
+        if (request.query.backfill) requireMore(request, "system:write", "Loading history");
         const sent = {
           body: bodyOf(request),
           ...request.query,
           ...detailsOf(request, request.headers["tallystick-source"]),
+          writesFor: writableOrgsOf(request),
         };
         const key = request.headers["idempotency-key"];
         const work = () => answerEvents(context, sent);
@@ -143,7 +147,8 @@ export async function eventRoutes(parent: Server, context: RouteContext): Promis
           key === undefined
             ? await work()
             : await memory.answerOnce(
-                key,
+                // Another sender's keys are its own: this one neither gets its answers nor learns of them.
+                JSON.stringify([principalOf(request).id, key]),
                 [JSON.stringify(request.query), sent.type, sent.source, sent.body],
                 work,
               );
@@ -167,10 +172,16 @@ type SentEvents = {
   dryRun: boolean;
   correlationId: string;
   traceparent: string | undefined;
+  writesFor: WritableOrgs;
 };
 
 const bodyOf = ({ body }: FastifyRequest): Buffer =>
   Buffer.isBuffer(body) ? body : Buffer.alloc(0);
+
+function writableOrgsOf(request: FastifyRequest): WritableOrgs {
+  const { writesFor } = principalOf(request);
+  return writesFor === "any" ? "any" : new Set(writesFor);
+}
 
 const detailsOf = (request: FastifyRequest, source: string) => ({
   type: request.headers["content-type"] ?? "",
@@ -198,17 +209,20 @@ async function answerEvents(
   const items = parseUsageEvents(body, formatOfContentType(sent.type), {
     eventsMax: limits.eventsMax,
   });
-  if (sent.dryRun) return formatAnswer(items, items.map(judge), true);
+  const { source, backfill, correlationId, writesFor } = sent;
+  if (sent.dryRun)
+    return formatAnswer(items, await ingestor.judge(items, { backfill, writesFor }), true);
   const isForBroker =
     publisher !== undefined &&
-    !sent.backfill &&
+    !backfill &&
     !sent.direct &&
+    // Consumers do not know whose they are: what its sender may not write goes to quarantine from here.
+    staysWithin(items, writesFor) &&
     Math.max(body.length, sent.body.length) <= publisher.bodyBytesMax;
   if (isForBroker && (await publish(publisher, sent))) return formatQueued(items);
-  const { source, backfill, correlationId } = sent;
   return formatAnswer(
     items,
-    await ingestor.ingest(items, { source, backfill, correlationId }),
+    await ingestor.ingest(items, { source, backfill, correlationId, writesFor }),
     false,
   );
 }
@@ -231,9 +245,6 @@ async function publish(publisher: EventPublisher, sent: SentEvents): Promise<boo
   if (publisher.fallback === "direct") return false;
   throw new Failure("broker_unavailable", `${outcome.detail} Send the same events again shortly.`);
 }
-
-const judge = ({ rejection }: ParsedItem): IngestOutcome =>
-  rejection === null ? { status: "accepted" } : { status: "rejected", ...reasonOf(rejection) };
 
 const reasonOf = ({ code, pointer, detail }: Rejection) => ({ code, pointer, detail });
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { getFreshness } from "#query";
 import { freshnessAnswer } from "../answers.ts";
+import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { aliasNote, asReport, orgParams } from "../parameters.ts";
 import { sendReport } from "../report.ts";
@@ -8,7 +9,7 @@ import { freshnessTable } from "../tables.ts";
 
 /** GET …/orgs/{orgId}/freshness: how current the org's numbers are, by model and source. */
 export function freshnessRoutes(server: Server, context: RouteContext): void {
-  const { database, clock, limits } = context;
+  const { clock, limits } = context;
   const url = "/analytics/v1/orgs/:orgId/freshness";
   server.route({
     method: "GET",
@@ -27,7 +28,7 @@ export function freshnessRoutes(server: Server, context: RouteContext): void {
       await sendReport(
         { request, reply, context },
         { name: "freshness", schema: freshnessAnswer, csv: freshnessTable },
-        () => getFreshness(database, clock, { orgId: request.params.orgId }),
+        () => getFreshness(databaseOf(request), clock, { orgId: request.params.orgId }),
       ),
   });
 }

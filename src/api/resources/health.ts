@@ -29,7 +29,7 @@ export function healthRoutes(server: Server, context: RouteContext): void {
     server.route({
       method: "GET",
       url,
-      config: { scope: "public" },
+      config: { scope: "public", isProbe: true },
       schema: {
         tags: ["Operations"],
         operationId: url === "/health" ? "getHealth" : "getHealthz",
@@ -43,7 +43,7 @@ export function healthRoutes(server: Server, context: RouteContext): void {
     server.route({
       method: "GET",
       url,
-      config: { scope: "public" },
+      config: { scope: "public", isProbe: true },
       schema: {
         tags: ["Operations"],
         operationId: url === "/ready" ? "getReadiness" : "getReadyz",

@@ -6,7 +6,7 @@ export function metricRoutes(server: Server, { registry }: RouteContext): void {
   server.route({
     method: "GET",
     url: "/metrics",
-    config: { scope: "system:read" },
+    config: { scope: "metrics:read" },
     schema: {
       tags: ["Operations"],
       operationId: "getMetrics",

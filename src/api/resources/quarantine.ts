@@ -1,3 +1,4 @@
+import type { FastifyRequest } from "fastify";
 import { isUtf8 } from "node:buffer";
 import { z } from "zod";
 import { Failure, REJECTION_CODES } from "#contract";
@@ -14,9 +15,10 @@ import {
   listQuarantinePage,
   parseCursor,
   quarantineListName,
+  type QuarantineOwner,
   QUARANTINE_STATES,
 } from "#query";
-import { principalOf } from "../access.ts";
+import { auditChange, databaseOf, orgIdIn, principalOf, requireMore } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { flagParameter, orgParams } from "../parameters.ts";
 
@@ -44,7 +46,9 @@ const listQuery = z.strictObject({
   limit: limit(PAGE_ITEMS_MAX),
 });
 const replayQuery = z.strictObject({
-  backfill: flagParameter("Let events older than the raw retention through."),
+  backfill: flagParameter(
+    "Let events older than the raw retention through, which takes the scope system:write.",
+  ),
 });
 const replayPageQuery = replayQuery.extend({
   code,
@@ -116,7 +120,8 @@ const PLACES = [
     itemParams: orgParams.extend({ id }),
     whose: "an org's",
     name: "Org",
-    read: "usage:read",
+    read: "quarantine:read",
+    write: "quarantine:write",
   },
   {
     prefix: "/analytics/v1/system/quarantine",
@@ -124,7 +129,8 @@ const PLACES = [
     itemParams: nothing.extend({ id }),
     whose: "no known org's",
     name: "System",
-    read: "system:read",
+    read: "system:write",
+    write: "system:write",
   },
 ] as const;
 type Place = (typeof PLACES)[number];
@@ -134,12 +140,22 @@ export function quarantineRoutes(server: Server, context: RouteContext): void {
   for (const place of PLACES) {
     addReads(server, context, place);
     addReplays(server, context, place);
-    addDrops(server, context, place);
+    addDrops(server, place);
   }
 }
 
-const ownerOf = (params: { orgId?: string; id?: number }, { database }: RouteContext) =>
-  getQuarantineOwner(database, params.orgId ?? null);
+const ownerOf = (request: FastifyRequest) =>
+  getQuarantineOwner(databaseOf(request), orgIdIn(request) ?? null);
+
+/** The same before a change, which is written to the audit log first. */
+async function ownerToChange(
+  request: FastifyRequest,
+  action: "quarantine.replay" | "quarantine.drop",
+): Promise<QuarantineOwner> {
+  const owner = await ownerOf(request);
+  await auditChange(request, owner, action);
+  return owner;
+}
 
 const gone = () => new Failure("not_found", "There is no such pending item here.");
 
@@ -148,7 +164,7 @@ function addReads(
   context: RouteContext,
   { prefix, params, itemParams, whose, name, read }: Place,
 ): void {
-  const { database, limits } = context;
+  const { limits } = context;
   server.route({
     method: "GET",
     url: prefix,
@@ -163,8 +179,8 @@ function addReads(
       response: { 200: page.describe("A page, newest first.") },
     },
     handler: async (request) => {
-      const owner = await ownerOf(request.params, context);
-      return await listQuarantinePage(database, owner, request.query);
+      const owner = await ownerOf(request);
+      return await listQuarantinePage(databaseOf(request), owner, request.query);
     },
   });
   server.route({
@@ -181,8 +197,12 @@ function addReads(
       response: { 200: item.describe("The item.") },
     },
     handler: async (request) => {
-      const owner = await ownerOf(request.params, context);
-      const { bytes, ...entry } = await getQuarantineEntry(database, owner, request.params.id);
+      const owner = await ownerOf(request);
+      const { bytes, ...entry } = await getQuarantineEntry(
+        databaseOf(request),
+        owner,
+        request.params.id,
+      );
       return {
         ...entry,
         bytes: bytes.toString("base64"),
@@ -194,13 +214,13 @@ function addReads(
 
 function addReplays(
   server: Server,
-  context: RouteContext,
-  { prefix, params, itemParams, whose, name }: Place,
+  { ingestor }: RouteContext,
+  { prefix, params, itemParams, whose, name, write }: Place,
 ): void {
   server.route({
     method: "POST",
     url: `${prefix}/:id/replay`,
-    config: { scope: "quarantine:write" },
+    config: { scope: write },
     schema: {
       tags: ["Quarantine"],
       operationId: `replay${name}QuarantineItem`,
@@ -212,10 +232,12 @@ function addReplays(
       response: { 200: replayResult.describe("What became of it.") },
     },
     handler: async (request) => {
-      const owner = await ownerOf(request.params, context);
       const { backfill } = request.query;
+      if (backfill) requireMore(request, "system:write", "Loading history");
+      const owner = await ownerToChange(request, "quarantine.replay");
       const options = { id: request.params.id, backfill, correlationId: request.id };
-      const result = await replayQuarantineItem(context, owner, options);
+      const deps = { ingestor, database: databaseOf(request) };
+      const result = await replayQuarantineItem(deps, owner, options);
       if (result === undefined) throw gone();
       return result;
     },
@@ -223,7 +245,7 @@ function addReplays(
   server.route({
     method: "POST",
     url: `${prefix}/replay`,
-    config: { scope: "quarantine:write" },
+    config: { scope: write },
     schema: {
       tags: ["Quarantine"],
       operationId: `replay${name}Quarantine`,
@@ -233,11 +255,13 @@ function addReplays(
       response: { 200: replayPage.describe("What became of each; go on with `nextCursor`.") },
     },
     handler: async (request) => {
-      const owner = await ownerOf(request.params, context);
       const { cursor: after, ...rest } = request.query;
+      if (rest.backfill) requireMore(request, "system:write", "Loading history");
+      const owner = await ownerToChange(request, "quarantine.replay");
       const list = quarantineListName(owner);
       const options = { ...rest, beforeId: parseCursor(list, after), correlationId: request.id };
-      const results = await replayQuarantinePage(context, owner, options);
+      const deps = { ingestor, database: databaseOf(request) };
+      const results = await replayQuarantinePage(deps, owner, options);
       const last = results.at(-1);
       const isFull = last !== undefined && results.length === rest.limit;
       return { results, nextCursor: isFull ? formatCursor(list, last.id) : null };
@@ -245,16 +269,11 @@ function addReplays(
   });
 }
 
-function addDrops(
-  server: Server,
-  context: RouteContext,
-  { prefix, params, itemParams, whose, name }: Place,
-): void {
-  const { database } = context;
+function addDrops(server: Server, { prefix, params, itemParams, whose, name, write }: Place): void {
   server.route({
     method: "POST",
     url: `${prefix}/:id/drop`,
-    config: { scope: "quarantine:write" },
+    config: { scope: write },
     schema: {
       tags: ["Quarantine"],
       operationId: `drop${name}QuarantineItem`,
@@ -268,16 +287,16 @@ function addDrops(
       },
     },
     handler: async (request) => {
-      const owner = await ownerOf(request.params, context);
+      const owner = await ownerToChange(request, "quarantine.drop");
       const options = { id: request.params.id, by: principalOf(request).name };
-      if (!(await dropQuarantinedItem(database, owner, options))) throw gone();
+      if (!(await dropQuarantinedItem(databaseOf(request), owner, options))) throw gone();
       return { dropped: 1, more: false };
     },
   });
   server.route({
     method: "POST",
     url: `${prefix}/drop`,
-    config: { scope: "quarantine:write" },
+    config: { scope: write },
     schema: {
       tags: ["Quarantine"],
       operationId: `drop${name}Quarantine`,
@@ -287,9 +306,9 @@ function addDrops(
       response: { 200: dropped.describe("How many were dropped, newest first.") },
     },
     handler: async (request) => {
-      const owner = await ownerOf(request.params, context);
+      const owner = await ownerToChange(request, "quarantine.drop");
       const options = { ...request.query, by: principalOf(request).name };
-      const count = await dropQuarantinedPage(database, owner, options);
+      const count = await dropQuarantinedPage(databaseOf(request), owner, options);
       return { dropped: count, more: count === request.query.limit };
     },
   });

@@ -10,6 +10,7 @@ import {
   reliabilityAnswer,
   windowParameters,
 } from "../answers.ts";
+import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { aliasNote, asReport, listParameter, orgParams } from "../parameters.ts";
 import { sendReport } from "../report.ts";
@@ -34,13 +35,13 @@ const query = z.strictObject({
 
 /** GET …/orgs/{orgId}/reliability: error rate, errors by class and code, latency percentiles of one org. */
 export function reliabilityRoutes(server: Server, context: RouteContext): void {
-  const { database, clock, limits } = context;
+  const { clock, limits } = context;
   const url = "/analytics/v1/orgs/:orgId/reliability";
   server.route({
     method: "GET",
     url,
     handlerTimeout: limits.readMsMax,
-    config: { scope: "usage:read" },
+    config: { scope: "reliability:read" },
     schema: {
       tags: ["Reports"],
       ...aliasNote(url, "getReliability"),
@@ -67,7 +68,8 @@ export function reliabilityRoutes(server: Server, context: RouteContext): void {
           schema: reliabilityAnswer,
           csv: (answer) => reliabilityTable(answer, question.groupBy),
         },
-        () => getReliability(database, clock, { ...question, orgId: request.params.orgId }),
+        () =>
+          getReliability(databaseOf(request), clock, { ...question, orgId: request.params.orgId }),
       );
     },
   });

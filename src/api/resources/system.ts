@@ -12,6 +12,7 @@ import {
   topOrgsAnswer,
   windowParameters,
 } from "../answers.ts";
+import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { aliasNote, asReport } from "../parameters.ts";
 import { sendReport } from "../report.ts";
@@ -47,7 +48,7 @@ export function systemRoutes(server: Server, context: RouteContext): void {
 }
 
 function addUsage(server: Server, context: RouteContext, url: string): void {
-  const { database, clock, limits } = context;
+  const { clock, limits } = context;
   server.route({
     method: "GET",
     url,
@@ -68,16 +69,16 @@ function addUsage(server: Server, context: RouteContext, url: string): void {
         {
           name: "system-usage",
           schema: systemUsageAnswer,
-          csv: (answer) => usageTable(answer, question.groupBy),
+          csv: (answer, sees) => usageTable(answer, question.groupBy, sees),
         },
-        () => getSystemUsage(database, clock, question),
+        () => getSystemUsage(databaseOf(request), clock, question),
       );
     },
   });
 }
 
 function addTopOrgs(server: Server, context: RouteContext): void {
-  const { database, clock, limits } = context;
+  const { clock, limits } = context;
   const url = "/analytics/v1/system/orgs";
   server.route({
     method: "GET",
@@ -97,14 +98,14 @@ function addTopOrgs(server: Server, context: RouteContext): void {
       return await sendReport(
         { request, reply, context },
         { name: "top-orgs", schema: topOrgsAnswer, csv: topOrgsTable },
-        () => getTopOrgs(database, clock, question),
+        () => getTopOrgs(databaseOf(request), clock, question),
       );
     },
   });
 }
 
 function addFreshness(server: Server, context: RouteContext): void {
-  const { database, limits } = context;
+  const { limits } = context;
   const url = "/analytics/v1/system/freshness";
   server.route({
     method: "GET",
@@ -125,7 +126,7 @@ function addFreshness(server: Server, context: RouteContext): void {
       await sendReport(
         { request, reply, context },
         { name: "system-freshness", schema: systemFreshnessAnswer, csv: systemFreshnessTable },
-        () => getSystemFreshness(database),
+        () => getSystemFreshness(databaseOf(request)),
       ),
   });
 }

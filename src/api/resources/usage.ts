@@ -11,6 +11,7 @@ import {
   usageAnswer,
   windowParameters,
 } from "../answers.ts";
+import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { aliasNote, asReport, orgParams } from "../parameters.ts";
 import { sendReport } from "../report.ts";
@@ -29,7 +30,7 @@ const query = z.strictObject({
 
 /** GET …/orgs/{orgId}/usage: requests, errors, tokens and cost of one org, per bucket and in all. */
 export function usageRoutes(server: Server, context: RouteContext): void {
-  const { database, clock, limits } = context;
+  const { clock, limits } = context;
   for (const url of ["/analytics/v1/orgs/:orgId/usage", "/api/v1/analytics/orgs/:orgId/usage"]) {
     server.route({
       method: "GET",
@@ -59,9 +60,9 @@ export function usageRoutes(server: Server, context: RouteContext): void {
           {
             name: "usage",
             schema: usageAnswer,
-            csv: (answer) => usageTable(answer, question.groupBy),
+            csv: (answer, sees) => usageTable(answer, question.groupBy, sees),
           },
-          () => getUsage(database, clock, { ...question, orgId: request.params.orgId }),
+          () => getUsage(databaseOf(request), clock, { ...question, orgId: request.params.orgId }),
         );
       },
     });
