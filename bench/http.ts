@@ -1,9 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { openApp } from "#app";
-import { loadConfig } from "#config";
-import { silentLogger, systemClock } from "#kernel";
+import { openBenchApp } from "./bench-app.ts";
 import type { Bench } from "./bench.ts";
 import { startChild } from "./child.ts";
 import { cpuBetween, type CpuReading, median, readOwnCpuUs, readPostgresCpuUs } from "./measure.ts";
@@ -21,20 +16,9 @@ export async function measureHttp({
   say,
   calibration,
 }: Bench): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), "tallystick-bench-http-"));
   await using scope = new AsyncDisposableStack();
-  scope.defer(() => rm(folder, { recursive: true, force: true }));
   const db = scope.use(await server.createDatabase());
-  const { config } = loadConfig({ DATABASE_URL: db.url, DATA_DIR: folder, PORT: "0" });
-  const app = scope.use(
-    await openApp(config, {
-      logger: silentLogger,
-      clock: systemClock,
-      random: Math.random,
-      onProgress: () => undefined,
-      signal: new AbortController().signal,
-    }),
-  );
+  const app = scope.use(await openBenchApp(db.url));
   const script = new URL("./http-sender.ts", import.meta.url);
   const sender = scope.use(
     await startChild(script, [app.url, app.adminKey.key, String(size.httpEvents)]),

@@ -13,6 +13,7 @@ import { measureKeyLedger } from "./key-ledger.ts";
 import { measurePaced } from "./paced.ts";
 import { measureQueries } from "./queries.ts";
 import { measureHttp } from "./http.ts";
+import { measureAccess } from "./access.ts";
 import { BROKER_BENCHES } from "./broker.ts";
 import { drawSeries } from "./chart.ts";
 import { measureNaive } from "./naive.ts";
@@ -24,6 +25,7 @@ const BENCHES: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   http: measureHttp,
   paced: measurePaced,
   queries: measureQueries,
+  access: measureAccess,
   ...BROKER_BENCHES,
   naive: measureNaive,
 };

@@ -21,7 +21,12 @@ export type BenchService = AsyncDisposable & {
 
 export type ServiceOptions = { rollup: RollupPlace; settings?: Partial<IngestSettings> };
 
-const CONTEXT: IngestContext = { source: "http", backfill: false, correlationId: "bench" };
+const CONTEXT: IngestContext = {
+  source: "http",
+  backfill: false,
+  writesFor: "any",
+  correlationId: "bench",
+};
 const WAIT_MS_MAX = 60_000;
 const LEASE_SECONDS = 30;
 const EVENTS_MAX = 5000;
@@ -82,6 +87,7 @@ export function defaultIngestSettings(): IngestSettings {
     leaseSeconds: LEASE_SECONDS,
     members: {
       orgsMax: 100_000,
+      registersOrgs: true,
       modelsMax: config.modelsPerOrgMax,
       clientsMax: config.clientsPerOrgMax,
       actorsMax: config.actorsPerOrgMax,

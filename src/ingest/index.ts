@@ -10,6 +10,7 @@ export * from "./adapters/event-text.ts";
 export * from "./adapters/csv.ts";
 export * from "./adapters/azure-llm-trace.ts";
 export * from "./adapters/ndjson.ts";
+export { staysWithin, type WritableOrgs } from "./judge-org.ts";
 export * from "./quarantine.ts";
 export * from "./transports/queue-transport.ts";
 export * from "./transports/stream-transport.ts";

@@ -19,7 +19,12 @@ import {
 } from "./ingestor.ts";
 
 const NOW = "2026-11-20T12:00:00Z";
-const HTTP: IngestContext = { source: "http", backfill: false, correlationId: "test" };
+const HTTP: IngestContext = {
+  source: "http",
+  backfill: false,
+  writesFor: "any",
+  correlationId: "test",
+};
 
 const SETTINGS: IngestSettings = {
   lanes: 2,
@@ -30,7 +35,14 @@ const SETTINGS: IngestSettings = {
   rawRetentionDays: 30,
   futureToleranceSeconds: 300,
   leaseSeconds: 10,
-  members: { orgsMax: 100, modelsMax: 20, clientsMax: 20, actorsMax: 20, errorCodesMax: 20 },
+  members: {
+    orgsMax: 100,
+    registersOrgs: true,
+    modelsMax: 20,
+    clientsMax: 20,
+    actorsMax: 20,
+    errorCodesMax: 20,
+  },
   keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
 };
 

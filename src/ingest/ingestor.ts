@@ -2,21 +2,15 @@ import { hostname } from "node:os";
 import type { Registry } from "prom-client";
 import { Failure, type IngestOutcome, type ParsedItem, type Rejection } from "#contract";
 import { type Clock, type Crash, type Logger, retry } from "#kernel";
-import {
-  classifyError,
-  type Database,
-  type EventIds,
-  findOutage,
-  isPartitionMissing,
-  type Lane,
-} from "#store";
-import { daysOf, type CommitRequest, LaneLost } from "./commit-batch.ts";
+import { classifyError, type Database, findOutage, isPartitionMissing, type Lane } from "#store";
+import { LaneLost } from "./commit-batch.ts";
 import { createIngestMetrics, type IngestMetrics } from "./ingest-metrics.ts";
-import { judgeTime, reject } from "./judge-time.ts";
+import type { WritableOrgs } from "./judge-org.ts";
 import { KeyLedger, type KeyLedgerSettings } from "./key-ledger.ts";
 import { LaneWorker, type LaneWorkerDeps } from "./lane-worker.ts";
-import { MemberIds, type MemberLimits } from "./members.ts";
-import { type BatchItem, PreparedBatch } from "./prepared-batch.ts";
+import type { MemberLimits } from "./members.ts";
+import { BatchPreparer } from "./prepare-batch.ts";
+import type { BatchItem, PreparedBatch } from "./prepared-batch.ts";
 import { RawPartitions } from "./raw-partitions.ts";
 import { type Work, WorkQueue } from "./work-queue.ts";
 
@@ -26,6 +20,8 @@ export type IngestContext = {
   source: string;
   /** Accept events older than the raw retention (history loaded on purpose). */
   backfill: boolean;
+  /** What whoever sent the items may write for; events of other orgs are refused as org_forbidden. */
+  writesFor: WritableOrgs;
   correlationId: string;
   /** Number of the source's partition, for the ledger; 0 when left out. */
   partition?: number;
@@ -54,6 +50,13 @@ export type PositionedLane = AsyncDisposable & {
 export type Ingestor = AsyncDisposable & {
   /** Throws Failure overloaded, shutting_down, database_unavailable; then nothing is promised and a retry is safe. */
   ingest(items: readonly ParsedItem[], context: IngestContext): Promise<IngestOutcome[]>;
+  /** What `ingest` would answer, duplicates and conflicts aside. Stores nothing. Throws what the database throws. */
+  judge(
+    items: readonly ParsedItem[],
+    context: Pick<IngestContext, "backfill" | "writesFor">,
+  ): Promise<IngestOutcome[]>;
+  /** Heeds at once that orgs were suspended, deleted or made active; otherwise that takes seconds. */
+  refreshOrgs(): Promise<void>;
   /** Commits under a lane that was claimed, and renews its lease with each batch. Disposing gives the lane back, so that others need not wait for its lease. */
   openLane(lane: Lane, leaseSeconds: number): PositionedLane;
   /** Events taken in and not answered yet. */
@@ -104,14 +107,16 @@ export async function openIngestor(deps: IngestDeps): Promise<Ingestor> {
   const keyLedger = await KeyLedger.open(database, keySettings, { clock, logger });
   const partitions = new RawPartitions(database, clock);
   await partitions.refresh();
-  return new GroupCommit(deps, keyLedger, partitions);
+  const preparer = new BatchPreparer(database, partitions, settings);
+  await preparer.refreshOrgs();
+  return new GroupCommit(deps, keyLedger, { partitions, preparer });
 }
 
 class GroupCommit implements Ingestor {
   readonly #deps: IngestDeps;
   readonly #keyLedger: KeyLedger;
   readonly #partitions: RawPartitions;
-  readonly #members: MemberIds;
+  readonly #preparer: BatchPreparer;
   readonly #queue: WorkQueue;
   readonly #inFlight = new Map<PreparedBatch, Promise<void>>();
   readonly #lanes: Promise<void>[];
@@ -121,12 +126,16 @@ class GroupCommit implements Ingestor {
   #positionedEvents = 0;
   #lastError: unknown;
 
-  constructor(deps: IngestDeps, keyLedger: KeyLedger, partitions: RawPartitions) {
+  constructor(
+    deps: IngestDeps,
+    keyLedger: KeyLedger,
+    { partitions, preparer }: { partitions: RawPartitions; preparer: BatchPreparer },
+  ) {
     const { settings } = deps;
     this.#deps = deps;
     this.#keyLedger = keyLedger;
     this.#partitions = partitions;
-    this.#members = new MemberIds(deps.database, settings.members);
+    this.#preparer = preparer;
     this.#queue = new WorkQueue({
       eventsMax: settings.pendingEventsMax,
       bytesMax: settings.pendingBytesMax,
@@ -164,7 +173,7 @@ class GroupCommit implements Ingestor {
     else if (!this.#queue.hasRoomFor(items.length, bytes)) throw this.#overload();
     this.#deps.crash("after_decode");
     const receivedAtMs = this.#deps.clock.now();
-    const { source, partition = 0, backfill: isBackfill, correlationId, places } = context;
+    const { source, partition = 0, writesFor, correlationId, places } = context;
     const outcomes = await new Promise<IngestOutcome[]>((resolve, reject) => {
       const work: Work = {
         items: items.map((item, i) => ({
@@ -173,7 +182,8 @@ class GroupCommit implements Ingestor {
           partition,
           place: places?.[i] ?? null,
           positionAfter: null,
-          isBackfill,
+          isBackfill: context.backfill,
+          writesFor,
           receivedAtMs,
         })),
         bytes,
@@ -196,6 +206,19 @@ class GroupCommit implements Ingestor {
     });
     if (!context.until) this.#deps.crash("after_ack");
     return outcomes;
+  }
+
+  judge(
+    items: readonly ParsedItem[],
+    context: Pick<IngestContext, "backfill" | "writesFor">,
+  ): Promise<IngestOutcome[]> {
+    const { backfill: isBackfill, writesFor } = context;
+    const received = { isBackfill, writesFor, receivedAtMs: this.#deps.clock.now() };
+    return this.#preparer.judge(items.map((item) => ({ item, ...received })));
+  }
+
+  refreshOrgs(): Promise<void> {
+    return this.#preparer.refreshOrgs();
   }
 
   openLane(claimed: Lane, leaseSeconds: number): PositionedLane {
@@ -346,7 +369,7 @@ class GroupCommit implements Ingestor {
     items: readonly BatchItem[],
     how: { correlationId: string; isWanted: () => boolean; poison?: Rejection },
   ): Promise<IngestOutcome[]> {
-    const request = await retry(() => this.#prepare(items, how), {
+    const request = await retry(() => this.#preparer.prepare(items, how), {
       attemptsMax: Number.POSITIVE_INFINITY,
       waitMs: 20,
       waitMsMax: 2000,
@@ -371,68 +394,10 @@ class GroupCommit implements Ingestor {
     }
   }
 
-  /** Applies the rules that need a clock, and turns texts into ids. */
-  async #prepare(
-    items: readonly BatchItem[],
-    how: { correlationId: string; poison?: Rejection },
-  ): Promise<CommitRequest> {
-    const rejections = items.map(
-      (item) => how.poison ?? item.item.rejection ?? judgeTime(item, this.#deps.settings),
-    );
-    const ids = items.map(({ item: { event }, source }, i) =>
-      event && !rejections[i] ? this.#members.findIds(event, source) : undefined,
-    );
-    await this.#loadMissing(items, rejections, ids);
-    const named = items.flatMap(({ item }, i) =>
-      ids[i] ? [] : [(item.event ?? item.rejection).orgId ?? ""],
-    );
-    const orgIds =
-      named.length > 0 ? await this.#members.findOrgIds(named) : new Map<string, number>();
-    const batch = new PreparedBatch(items, rejections, ids);
-    await this.#partitions.ensure(daysOf(batch));
-    const place = (i: number) => {
-      const known = ids[i];
-      if (known) return known;
-      const received = items[i];
-      if (!received) throw new RangeError(`no item ${i}`);
-      const orgText = (received.item.event ?? received.item.rejection).orgId;
-      return {
-        orgId: orgIds.get(orgText ?? "") ?? 0,
-        sourceId: this.#members.sourceId(received.source),
-      };
-    };
-    const positionTo = items.at(-1)?.positionAfter?.() ?? null;
-    return { batch, place, correlationId: how.correlationId, positionTo };
-  }
-
-  /** Gives ids to the events that have none yet, and a rejection to those that cannot get any. */
-  async #loadMissing(
-    items: readonly BatchItem[],
-    rejections: (Rejection | undefined)[],
-    ids: (EventIds | undefined)[],
-  ): Promise<void> {
-    const missing = items.flatMap(({ item: { event }, source }, i) =>
-      event && !rejections[i] && !ids[i] ? [{ event, source, i }] : [],
-    );
-    const refused = await this.#members.load(
-      missing.map(({ event }) => event),
-      items.map(({ source }) => source),
-    );
-    for (const { event, source, i } of missing) {
-      if (refused.has(event.orgId)) {
-        rejections[i] = reject(
-          event,
-          "unknown_org",
-          "/org_id",
-          "No further org can be registered: the limit is reached.",
-        );
-      } else {
-        ids[i] = this.#members.findIds(event, source);
-      }
-    }
-  }
-
   async #maintain(): Promise<void> {
+    await this.refreshOrgs().catch((error: unknown) => {
+      this.#deps.logger.warn({ err: error }, "statuses of orgs not read; tried again in a moment");
+    });
     try {
       await this.#keyLedger.maintain();
       await this.#partitions.refresh();

@@ -1,4 +1,4 @@
-import type { Rejection } from "#contract";
+import type { IngestOutcome, Rejection } from "#contract";
 import type { BatchItem } from "./prepared-batch.ts";
 
 export type TimeRules = { futureToleranceSeconds: number; rawRetentionDays: number };
@@ -7,7 +7,11 @@ const DAY_US = 86_400_000_000;
 
 /** Why an event cannot be counted at this time: too far ahead of its arrival, or older than what is kept. */
 export function judgeTime(
-  { item: { event }, isBackfill, receivedAtMs }: BatchItem,
+  {
+    item: { event },
+    isBackfill,
+    receivedAtMs,
+  }: Pick<BatchItem, "item" | "isBackfill" | "receivedAtMs">,
   { futureToleranceSeconds, rawRetentionDays }: TimeRules,
 ): Rejection | undefined {
   if (!event) return undefined;
@@ -34,3 +38,11 @@ export const reject = (
   pointer: string,
   detail: string,
 ): Rejection => ({ code, pointer, detail, eventId, orgId, occurredAtUs });
+
+/** What its sender is told. */
+export const rejectedAs = ({ code, pointer, detail }: Rejection): IngestOutcome => ({
+  status: "rejected",
+  code,
+  pointer,
+  detail,
+});

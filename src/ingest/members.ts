@@ -13,6 +13,8 @@ import {
 /** Most distinct values an org may bring; further ones are counted under "other", so that one org cannot flood all. */
 export type MemberLimits = {
   orgsMax: number;
+  /** Whether an org that is not known gets an id with its first event. */
+  registersOrgs: boolean;
   modelsMax: number;
   clientsMax: number;
   actorsMax: number;
@@ -45,7 +47,7 @@ export class MemberIds {
     ];
   }
 
-  /** Gives every text of these events an id, as far as the limits go. Returns the orgs refused because there are too many. */
+  /** Gives every text of these events an id, as far as the limits go. Returns the orgs that got none. */
   load(events: readonly UsageEvent[], sources: Iterable<string>): Promise<Set<string>> {
     // One at a time: two loads of the same new org would each build its maps, and one would lose the other's texts.
     const loaded = this.#loading.then(() => this.#load(events, sources));
@@ -126,7 +128,7 @@ export class MemberIds {
     const existing = await listOrgs(sql, [...wanted]);
     const known = new Set(existing.map(({ externalId }) => externalId));
     const missing = [...wanted].filter((name) => !known.has(name));
-    const room = missing.length === 0 ? 0 : this.#limits.orgsMax - (await countOrgs(sql));
+    const room = missing.length === 0 ? 0 : await this.#roomForOrgs();
     for (const name of missing.splice(Math.max(0, room))) refused.add(name);
     if (missing.length > 0) existing.push(...(await upsertOrgs(sql, missing)));
     for (const { id, externalId } of existing) {
@@ -140,6 +142,11 @@ export class MemberIds {
       byId.get(member.orgId)?.byKind[member.kind - 1]?.set(member.value, member.id);
     }
     return refused;
+  }
+
+  async #roomForOrgs(): Promise<number> {
+    const { orgsMax, registersOrgs } = this.#limits;
+    return registersOrgs ? orgsMax - (await countOrgs(this.#database.sql)) : 0;
   }
 
   async #loadMembers(events: readonly UsageEvent[]): Promise<void> {

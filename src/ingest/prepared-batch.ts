@@ -6,10 +6,11 @@ import {
   KeyTable,
   type ParsedItem,
   type Rejection,
-  type RejectionCode,
   type UsageEvent,
 } from "#contract";
 import type { EventIds, FoundKey, QuarantineRow } from "#store";
+import type { WritableOrgs } from "./judge-org.ts";
+import { rejectedAs } from "./judge-time.ts";
 
 /** One received item with what its transport said about it. */
 export type BatchItem = {
@@ -22,6 +23,8 @@ export type BatchItem = {
   /** Tells where the source is read on once this item is done; null where it has no positions. */
   positionAfter: (() => string) | null;
   isBackfill: boolean;
+  /** What its sender may write for. */
+  writesFor: WritableOrgs;
   receivedAtMs: number;
 };
 
@@ -84,8 +87,8 @@ export class PreparedBatch {
 
   /** Decides every item, given which keys were counted before. */
   judge(known: readonly FoundKey[]): IngestOutcome[] {
-    const outcomes: (IngestOutcome | undefined)[] = this.rejections.map((rejection) =>
-      rejection ? { status: "rejected", ...brief(rejection) } : undefined,
+    const outcomes: (IngestOutcome | undefined)[] = this.rejections.map(
+      (rejection) => rejection && rejectedAs(rejection),
     );
     for (const first of this.firsts) outcomes[first] = ACCEPTED;
     const knownHash = new Map<number, string>();
@@ -223,16 +226,6 @@ const CONFLICT: IngestOutcome = {
   pointer: "/event_id",
   detail: "This event_id was counted before with other content; the first one stands.",
 };
-
-const brief = ({
-  code,
-  pointer,
-  detail,
-}: Rejection): { code: RejectionCode; pointer: string; detail: string } => ({
-  code,
-  pointer,
-  detail,
-});
 
 /** The content hash as PostgreSQL prints the int8. */
 const hashText = ({ contentHash: [high, low] }: UsageEvent): string =>

@@ -15,6 +15,7 @@ import {
   type ReplayableItem,
 } from "#store";
 import type { Ingestor } from "./ingestor.ts";
+import { rejectedAs } from "./judge-time.ts";
 
 /** Whose items: an org's, or those of no org (0 and null). */
 type Owner = { orgId: number; externalId: string | null };
@@ -104,7 +105,12 @@ async function replay(
   const readable = parsed.filter(({ item }) => item.rejection === null);
   const outcomes = await ingestor.ingest(
     readable.map(({ item }) => item),
-    { source: "replay", backfill, correlationId },
+    {
+      source: "replay",
+      backfill,
+      correlationId,
+      writesFor: owner.externalId === null ? "any" : new Set([owner.externalId]),
+    },
   );
   const taken = new Map(readable.map(({ id }, i) => [id, outcomes[i]]));
   const resolutions = [...taken].flatMap(([id, outcome]) =>
@@ -120,13 +126,6 @@ async function replay(
 /** An item that is refused again by a rule (conflict, too old) has a new quarantine row; this one points on. */
 const resolutionOf = (outcome: IngestOutcome): string =>
   "code" in outcome ? `quarantined again: ${outcome.code}` : outcome.status;
-
-const rejectedAs = ({ code, pointer, detail }: Rejection): IngestOutcome => ({
-  status: "rejected",
-  code,
-  pointer,
-  detail,
-});
 
 function parseAgain({ bytes, truncated }: ReplayableItem, owner: Owner): ParsedItem {
   if (truncated)

@@ -27,7 +27,14 @@ const open = (database: Database): Promise<Ingestor> =>
       rawRetentionDays: 30,
       futureToleranceSeconds: 300,
       leaseSeconds: 10,
-      members: { orgsMax: 100, modelsMax: 3, clientsMax: 20, actorsMax: 20, errorCodesMax: 20 },
+      members: {
+        orgsMax: 100,
+        registersOrgs: true,
+        modelsMax: 3,
+        clientsMax: 20,
+        actorsMax: 20,
+        errorCodesMax: 20,
+      },
       keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
     },
   });
@@ -59,7 +66,12 @@ test("what the ingest path took in is folded and verifies: duplicates, conflicts
   {
     await using ingestor = await open(database);
     const items = parseUsageEvents(Buffer.from(toNdjson(body)), "ndjson", { eventsMax: 1000 });
-    const context = { source: "http", backfill: false, correlationId: "test" };
+    const context = {
+      source: "http",
+      backfill: false,
+      writesFor: "any" as const,
+      correlationId: "test",
+    };
     for (let at = 0; at < items.length; at += 64)
       await ingestor.ingest(items.slice(at, at + 64), context);
   }

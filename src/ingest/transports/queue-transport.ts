@@ -3,6 +3,7 @@ import { ensureQueue, type BrokerConnection, type Channel, type ConsumeMessage }
 import type { ParsedItem } from "#contract";
 import { type Crash, type Logger, sleepMs } from "#kernel";
 import type { Ingestor } from "../ingestor.ts";
+import type { WritableOrgs } from "../judge-org.ts";
 import { correlationIdOf, type MessageLimits, readMessage } from "./amqp-message.ts";
 import { BufferFull, MessageBuffer } from "./message-buffer.ts";
 
@@ -33,6 +34,8 @@ export type QueueTransportDeps = {
     bufferBytesMax: number;
     batchEventsMax: number;
     message: MessageLimits;
+    /** Whose events are taken from the queue. */
+    writesFor: WritableOrgs;
     /** Time for batches under way when disposed, ms. */
     graceMs: number;
   };
@@ -233,6 +236,7 @@ class QueueWorker {
     await ingestor.ingest(items, {
       source: this.#source,
       backfill: false,
+      writesFor: settings.writesFor,
       correlationId: correlationId ?? createId(),
       places,
       until: this.#until,

@@ -4,6 +4,7 @@ import type { IngestOutcome, ParsedItem } from "#contract";
 import type { Clock } from "#kernel";
 import { type Database, dayOfUs, listPurgedRawDays } from "#store";
 import type { Ingestor } from "../ingestor.ts";
+import type { WritableOrgs } from "../judge-org.ts";
 import type { StreamBatch } from "./stream-batch.ts";
 import { type RangeDeps, readStreamRange } from "./stream-range.ts";
 import { offsetOf, type StreamStart } from "./stream-subscription.ts";
@@ -64,6 +65,8 @@ export type ReplayDeps = {
   settings: RangeDeps["settings"] & {
     /** Streams that are read at the same time. */
     streamsMax: number;
+    /** Whose events are taken from the streams. */
+    writesFor: WritableOrgs;
     /** Time for batches under way when stopped, ms. */
     graceMs: number;
   };
@@ -243,6 +246,7 @@ class Replay {
         source: this.#request.source,
         partition,
         backfill: isBackfill,
+        writesFor: this.#deps.settings.writesFor,
         correlationId: this.#correlationId,
         places: items.map(({ place }) => place ?? ""),
         until: this.#until,

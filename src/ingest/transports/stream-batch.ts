@@ -1,5 +1,6 @@
 import type { ConsumeMessage } from "#broker";
 import type { ParsedItem } from "#contract";
+import type { WritableOrgs } from "../judge-org.ts";
 import type { BatchItem } from "../prepared-batch.ts";
 import { readMessage, type MessageLimits } from "./amqp-message.ts";
 import { digestOf, formatPosition } from "./stream-position.ts";
@@ -13,7 +14,13 @@ export type StreamBatch = {
   first: ConsumeMessage;
 };
 
-type Source = { source: string; partition: number; limits: MessageLimits };
+type Source = {
+  source: string;
+  partition: number;
+  limits: MessageLimits;
+  /** Whose events are taken from the stream. */
+  writesFor: WritableOrgs;
+};
 
 /** Messages read before the event loop gets its turn. */
 const MESSAGES_PER_TURN = 256;
@@ -82,7 +89,7 @@ export class StreamBatcher {
     receivedAtMs: number,
   ): BatchItem[] {
     const offset = offsetOf(message);
-    const { source, partition } = this.#source;
+    const { source, partition, writesFor } = this.#source;
     return parsed.map((item, i) => ({
       item,
       source,
@@ -95,6 +102,7 @@ export class StreamBatcher {
           digest: digestOf(message.content),
         }),
       isBackfill: false,
+      writesFor,
       receivedAtMs,
     }));
   }

@@ -4,6 +4,7 @@ import { sleepMs } from "#kernel";
 import { type Database, insertStreamIncident, type StreamIncident } from "#store";
 import { LaneLost } from "../commit-batch.ts";
 import type { PositionedLane } from "../ingestor.ts";
+import type { WritableOrgs } from "../judge-org.ts";
 import { correlationIdOf, type MessageLimits } from "./amqp-message.ts";
 import { type StreamBatch, StreamBatcher } from "./stream-batch.ts";
 import { parsePosition, type StreamPosition, UNKNOWN_DIGEST } from "./stream-position.ts";
@@ -43,6 +44,8 @@ export type StreamConsumerDeps = {
     bufferBytesMax: number;
     batchEventsMax: number;
     message: MessageLimits;
+    /** Whose events are taken from the stream. */
+    writesFor: WritableOrgs;
     retention: StreamRetention;
   };
   onIncident: (incident: StreamIncident) => void;
@@ -172,7 +175,8 @@ export class StreamConsumer {
     this.#opened.resolve();
     if (look.incident) await this.#noteIncident(look.incident);
     if (look.incident?.kind === "recreated") this.#outdated = this.#lane.lane?.position;
-    const batcher = new StreamBatcher({ source, partition, limits: settings.message });
+    const { message: limits, writesFor } = settings;
+    const batcher = new StreamBatcher({ source, partition, limits, writesFor });
     await using opened = await this.#subscribe(connection, look.start);
     let subscription = opened;
     if (look.expected && !(await this.#skipTo(subscription, look.expected, batcher))) {

@@ -105,7 +105,9 @@ class RangeReader {
     this.#next = range.start;
     this.#prefetch = deps.settings.prefetch;
     const { source, partition, skipItems = 0 } = range;
-    this.#batcher = new StreamBatcher({ source, partition, limits: deps.settings.message });
+    // Whose events they may be is for whoever takes them in to say.
+    const limits = deps.settings.message;
+    this.#batcher = new StreamBatcher({ source, partition, limits, writesFor: "any" });
     this.#batcher.skipItems(skipItems);
   }
 

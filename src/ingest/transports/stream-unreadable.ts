@@ -119,4 +119,5 @@ export const unreadableItem = (
   positionAfter: () =>
     formatPosition({ offset: toOffset, itemsDone: null, digest: UNKNOWN_DIGEST }),
   isBackfill: false,
+  writesFor: "any",
 });
