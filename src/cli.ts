@@ -13,7 +13,12 @@ const COMMANDS = new Map<string, () => Promise<Command>>([
   ["import", async () => (await import("./cli/import.ts")).importCommand],
   ["replay", async () => (await import("./cli/replay.ts")).replayCommand],
   ["verify", async () => (await import("./cli/verify.ts")).verifyCommand],
+  ["orgs", async () => (await import("./cli/orgs.ts")).orgsCommand],
+  ["keys", async () => (await import("./cli/keys.ts")).keysCommand],
+  ["models", async () => (await import("./cli/models.ts")).modelsCommand],
+  ["sign-in-link", async () => (await import("./cli/sign-in-link.ts")).signInLinkCommand],
   ["quarantine", async () => (await import("./cli/quarantine.ts")).quarantineCommand],
+  ["audit", async () => (await import("./cli/audit.ts")).auditCommand],
   ["config", async () => (await import("./cli/config.ts")).configCommand],
   ["doctor", async () => (await import("./cli/doctor.ts")).doctorCommand],
 ]);

@@ -11,7 +11,7 @@ export type ApiHints = { url: string | undefined; apiKey: string | undefined; da
 
 /** One request. The path is already encoded. */
 export type ApiRequest = {
-  method: "GET" | "POST";
+  method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   path: string;
   query?: Readonly<Record<string, string | undefined>>;
   headers?: Readonly<Record<string, string>>;

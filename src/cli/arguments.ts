@@ -1,7 +1,7 @@
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 import { loadConfig } from "#config";
-import type { ApiHints } from "./api-client.ts";
-import { type CommandIo, UsageError } from "./command.ts";
+import { type ApiHints, ApiProblem } from "./api-client.ts";
+import { type CommandIo, EXIT, UsageError } from "./command.ts";
 
 /** `parseArgs`, strict, with positional arguments; what it refuses is a UsageError. */
 export function parseArguments<Options extends ParseArgsOptionsConfig>(
@@ -69,4 +69,18 @@ export function findTime(text: string): number | undefined {
     ? Date.parse(text)
     : Number.NaN;
   return Number.isNaN(ms) ? undefined : ms;
+}
+
+/** What the service would do for nobody or not for this key: told on standard error, with exit code 1. */
+const REFUSED = new Set([400, 403, 404, 409, 422]);
+
+/** Runs what talks to the service; a refusal is an answer, everything else that goes wrong is thrown on. */
+export async function withRefusals(io: CommandIo, work: () => Promise<number>): Promise<number> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof ApiProblem) || !REFUSED.has(error.status)) throw error;
+    io.stderr.write(`${error.message}\n`);
+    return EXIT.failed;
+  }
 }

@@ -59,7 +59,7 @@ export const demoCommand: Command = {
     const logger = createLogger(loaded.given.has("LOG_LEVEL") ? loaded.config.logLevel : "warn");
     const app = await openService(loaded, logger, io);
     if (app === undefined) return EXIT.interrupted;
-    announce(app, values.json, io);
+    await announce(app, values.json, io);
     let code: number = EXIT.interrupted;
     try {
       await runDemo(

@@ -1,11 +1,16 @@
+import { auditCommand } from "./audit.ts";
 import type { Command } from "./command.ts";
 import { configCommand } from "./config.ts";
 import { demoCommand } from "./demo.ts";
 import { doctorCommand } from "./doctor.ts";
 import { importCommand } from "./import.ts";
+import { keysCommand } from "./keys.ts";
 import { migrateCommand } from "./migrate.ts";
+import { modelsCommand } from "./models.ts";
+import { orgsCommand } from "./orgs.ts";
 import { quarantineCommand } from "./quarantine.ts";
 import { replayCommand } from "./replay.ts";
+import { signInLinkCommand } from "./sign-in-link.ts";
 import { startCommand } from "./start.ts";
 import { verifyCommand } from "./verify.ts";
 
@@ -34,10 +39,11 @@ The same for all commands, and stable.
 
 ## How commands find the service
 
-\`import\` and \`quarantine\` talk to a running service over its HTTP API. They read \`service.json\` and \`admin-key\` in the data
-directory, so beside the service they need no options. For one elsewhere give \`--url\`, and its key in
-\`TALLYSTICK_API_KEY\`: what stands on a command line can be read by everybody on the machine. \`verify\`, \`replay\`, \`migrate\`
-and \`doctor\` talk to the database: the one in the data directory, or the one that \`DATABASE_URL\` names.
+\`import\`, \`quarantine\`, \`orgs\`, \`keys\`, \`models\`, \`sign-in-link\` and \`audit list\` talk to a running service over its HTTP
+API. They read \`service.json\` and \`admin-key\` in the data directory, so beside the service they need no options. For one
+elsewhere give \`--url\`, and its key in \`TALLYSTICK_API_KEY\`: what stands on a command line can be read by everybody on the
+machine. \`verify\`, \`audit verify\`, \`replay\`, \`migrate\` and \`doctor\` talk to the database: the one in the data directory,
+or the one that \`DATABASE_URL\` names.
 `;
 
 const IMPORT_MORE = `What a row becomes:
@@ -90,6 +96,29 @@ const MORE: Readonly<Record<string, string>> = {
     "tallystick verify",
     "tallystick verify --from 2026-11-01 --to 2026-11-08 --json",
   ),
+  orgs: examples(
+    'tallystick orgs create acme --name "Acme Corp." --time-zone Europe/Berlin --entitlement seats=20',
+    "tallystick orgs list --json",
+    "tallystick orgs suspend acme",
+    "tallystick orgs delete acme --yes",
+  ),
+  keys: examples(
+    "tallystick keys create --org acme --name dashboard --role engineer",
+    "tallystick keys create --system --name gateway --role producer --writes-for acme --writes-for globex",
+    "tallystick keys list --org acme",
+    "tallystick keys rotate 4f9kQx02LmPa --org acme --overlap-hours 48",
+    "tallystick keys revoke 4f9kQx02LmPa --org acme",
+  ),
+  models: examples(
+    'tallystick models set chat-large --name "Chat Large" --billing-tier premium',
+    "tallystick models list",
+  ),
+  "sign-in-link": examples("tallystick sign-in-link"),
+  audit: examples(
+    "tallystick audit verify",
+    "tallystick audit verify --anchors /backup/audit-anchors.ndjson --json",
+    "tallystick audit list --org acme",
+  ),
   quarantine: examples(
     "tallystick quarantine list --org acme",
     "tallystick quarantine show 17 --org acme",
@@ -110,6 +139,11 @@ const COMMANDS: readonly Command[] = [
   importCommand,
   replayCommand,
   verifyCommand,
+  orgsCommand,
+  keysCommand,
+  modelsCommand,
+  signInLinkCommand,
+  auditCommand,
   quarantineCommand,
   migrateCommand,
   configCommand,

@@ -6,8 +6,8 @@ import { EXIT, UsageError, type Command } from "./command.ts";
 
 const usage = `tallystick doctor [options]
 
-Looks at Node.js, disk, data directory, port, database (version, rights, time zones), migrations and row-level security,
-and says what to do about what is wrong. Changes nothing; the service may be running or not.
+Looks at Node.js, disk, data directory, port, identity provider, database (version, rights, time zones), migrations and
+row-level security, and says what to do about what is wrong. Changes nothing; the service may be running or not.
 
   --port N            port the service is to use (default: PORT, else 8080)
   --data-dir DIR      data directory (default: DATA_DIR, else ./.tallystick)

@@ -1,8 +1,15 @@
 import { z } from "zod";
-import { type ApiClient, ApiProblem, createApiClient, findApi } from "./api-client.ts";
-import { apiHintsOf, parseArguments, SERVICE_OPTIONS, SERVICE_USAGE } from "./arguments.ts";
+import { type ApiClient, createApiClient, findApi } from "./api-client.ts";
+import { listItems, parseLimit } from "./api-list.ts";
+import {
+  apiHintsOf,
+  parseArguments,
+  SERVICE_OPTIONS,
+  SERVICE_USAGE,
+  withRefusals,
+} from "./arguments.ts";
 import { type Command, type CommandIo, EXIT, UsageError } from "./command.ts";
-import { formatCount, formatNumber, formatTable } from "./table.ts";
+import { formatCount, formatFacts, formatNumber, formatTable } from "./table.ts";
 
 const usage = `tallystick quarantine list|show|replay|drop [ID…] --org ORG|--system [options]
 
@@ -37,8 +44,6 @@ const OPTIONS = {
   backfill: { type: "boolean", default: false },
 } as const;
 
-const PAGE_ITEMS_MAX = 500;
-
 const entry = z.object({
   id: z.int(),
   source: z.string(),
@@ -54,7 +59,6 @@ const entry = z.object({
   resolvedAt: z.string().nullable(),
   resolution: z.string().nullable(),
 });
-const page = z.object({ items: z.array(entry), nextCursor: z.string().nullable() });
 const item = entry.extend({ bytes: z.string(), text: z.string().nullable() });
 const replayed = z.object({
   id: z.int(),
@@ -74,13 +78,7 @@ export const quarantineCommand: Command = {
   run: async (args, io) => {
     const request = parseRequest(args, io.env);
     const client = createApiClient(await findApi(request.hints));
-    try {
-      return await ACTIONS[request.action](client, request, io);
-    } catch (error) {
-      if (!(error instanceof ApiProblem) || error.status !== 404) throw error;
-      io.stderr.write(`${error.message}\n`);
-      return EXIT.failed;
-    }
+    return await withRefusals(io, () => ACTIONS[request.action](client, request, io));
   },
 };
 
@@ -106,9 +104,6 @@ function parseRequest(args: readonly string[], env: CommandIo["env"]) {
   }
   if (ids.length > 0 && (code ?? source) !== undefined)
     throw new UsageError("--code and --source go with list and --all.");
-  const limit = Number(values.limit);
-  if (!Number.isInteger(limit) || limit < 1)
-    throw new UsageError("--limit must be a whole number from 1.");
   const place = values.system ? "system" : `orgs/${encodeURIComponent(values.org ?? "")}`;
   const path = `/analytics/v1/${place}/quarantine`;
   return {
@@ -118,7 +113,7 @@ function parseRequest(args: readonly string[], env: CommandIo["env"]) {
     backfill,
     filter: { code, source },
     state,
-    limit,
+    limit: parseLimit(values.limit),
     isJson: values.json,
     hints: apiHintsOf(values, env),
   };
@@ -128,7 +123,7 @@ const ACTIONS: Record<
   Action,
   (client: ApiClient, request: Request, io: CommandIo) => Promise<number>
 > = {
-  list: listItems,
+  list: listEntries,
   show: showItem,
   replay: replayItems,
   drop: dropItems,
@@ -136,26 +131,18 @@ const ACTIONS: Record<
 
 const isAction = (name: string): name is Action => Object.hasOwn(ACTIONS, name);
 
-async function listItems(
+async function listEntries(
   client: ApiClient,
   { path, filter, state, limit, isJson }: Request,
   io: CommandIo,
 ): Promise<number> {
-  const items: z.output<typeof entry>[] = [];
-  let cursor: string | undefined;
-  do {
-    const query = {
-      ...filter,
-      state,
-      cursor,
-      limit: String(Math.min(PAGE_ITEMS_MAX, limit - items.length)),
-    };
-    const answer = await client.request({ method: "GET", path, query }, page);
-    items.push(...answer.items);
-    cursor = answer.nextCursor ?? undefined;
-  } while (cursor !== undefined && items.length < limit);
+  const { items, more } = await listItems(
+    client,
+    { path, limit, query: { ...filter, state } },
+    entry,
+  );
   if (isJson) {
-    io.stdout.write(`${JSON.stringify({ items, more: cursor !== undefined })}\n`);
+    io.stdout.write(`${JSON.stringify({ items, more })}\n`);
     return EXIT.ok;
   }
   if (items.length === 0) {
@@ -177,7 +164,7 @@ async function listItems(
     one.eventId ?? "?",
   ]);
   io.stdout.write(formatTable(columns, rows));
-  if (cursor !== undefined) io.stderr.write(`There are more; --limit ${limit * 10} shows them.\n`);
+  if (more) io.stderr.write(`There are more; --limit ${limit * 10} shows them.\n`);
   return EXIT.ok;
 }
 
@@ -211,8 +198,7 @@ async function showItem(
       `${formatCount(shown.size, "byte")}${shown.truncated ? ", only the beginning was kept" : ""}`,
     ],
   ];
-  const rows = facts.flatMap(([name, value]) => (value === null ? [] : [[name, value]]));
-  io.stdout.write(formatTable([{ title: "field" }, { title: "value" }], rows));
+  io.stdout.write(formatFacts(facts));
   // Text of producers, as JSON where it is not plain: no terminal escapes on anybody's screen.
   const text = shown.text ?? `base64 ${shown.bytes}`;
   io.stdout.write(`\n${/[\p{Cc}\p{Cf}]/u.test(text) ? JSON.stringify(text) : text}\n`);

@@ -7,7 +7,8 @@ import { EXIT, UsageError, type Command, type CommandIo } from "./command.ts";
 const usage = `tallystick start [options]
 
 Starts the service and stays in the foreground. Ctrl-C or SIGTERM stops it: what was begun is finished first; a second
-signal stops it at once. The first start creates the database and the admin key, which is printed once.
+signal stops it at once. The first start creates the database and the admin key, and prints the key and a link that signs
+a browser in, this once.
 
   --port N            port of the HTTP API (default: PORT, else 8080; 0 takes any free one)
   --data-dir DIR      data directory (default: DATA_DIR, else ./.tallystick)
@@ -38,7 +39,7 @@ export const startCommand: Command = {
     const logger = createLogger(loaded.config.logLevel);
     const app = await openService(loaded, logger, io);
     if (app === undefined) return EXIT.interrupted;
-    announce(app, values.json, io);
+    await announce(app, values.json, io);
     await untilAborted(io.signal);
     return await stopService(app, { logger, graceMs: loaded.config.shutdownGraceMs, io });
   },
@@ -68,8 +69,8 @@ export async function openService(
   }
 }
 
-/** Says where the service listens; the key only when it is new, since terminals are remembered. */
-export function announce(app: App, asJson: boolean, io: CommandIo): void {
+/** Says where the service listens; key and sign-in link only at the first start, since terminals are remembered. */
+export async function announce(app: App, asJson: boolean, io: CommandIo): Promise<void> {
   const { url, dataDir, adminKey } = app;
   if (asJson) {
     io.stdout.write(
@@ -78,11 +79,14 @@ export function announce(app: App, asJson: boolean, io: CommandIo): void {
     return;
   }
   io.stdout.write(`Tallystick listens on ${url} (data in ${dataDir})\n`);
-  if (adminKey.isNew) {
-    io.stdout.write(
-      `Admin key, shown this once and kept in ${adminKey.file}:\n\n  ${adminKey.key}\n\n`,
-    );
-  }
+  if (!adminKey.isNew) return;
+  io.stdout.write(
+    `Admin key, shown this once and kept in ${adminKey.file}:\n\n  ${adminKey.key}\n\n`,
+  );
+  if (app.makeSignInLink === undefined) return;
+  io.stdout.write(
+    `Sign in with a browser, once and within 15 minutes ("tallystick sign-in-link" makes another):\n\n  ${await app.makeSignInLink()}\n\n`,
+  );
 }
 
 /** Readiness off, drain, dispose; gives up after the grace period. Resolves to the exit code. */

@@ -22,6 +22,13 @@ export function formatTable(
   return [...head, ...cells.map(line)].map((text) => `${text}\n`).join("");
 }
 
+/** Names and values, one per line, without those that have none. */
+export const formatFacts = (facts: readonly (readonly [string, string | null])[]): string =>
+  formatTable(
+    [{ title: "field" }, { title: "value" }],
+    facts.flatMap(([name, value]) => (value === null ? [] : [[name, value]])),
+  );
+
 const pad = (text: string, width: number, isNumeric: boolean): string => {
   const blanks = " ".repeat(Math.max(0, width - [...text].length));
   return isNumeric ? blanks + text : text + blanks;

@@ -26,7 +26,21 @@ function tallystick(args: readonly string[], env: Record<string, string> = {}): 
 test("help lists every command, each command has help of its own, and the version is told", async () => {
   const help = await tallystick(["--help"]);
   assert.equal(help.code, 0);
-  const names = ["start", "demo", "migrate", "import", "verify", "quarantine", "config", "doctor"];
+  const names = [
+    "start",
+    "demo",
+    "migrate",
+    "import",
+    "verify",
+    "quarantine",
+    "config",
+    "doctor",
+    "orgs",
+    "keys",
+    "models",
+    "sign-in-link",
+    "audit",
+  ];
   for (const name of names) {
     assert.match(help.stdout, new RegExp(`^  ${name} `, "m"));
     const own = await tallystick([name, "--help"]);
