@@ -3,6 +3,7 @@ import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import manifest from "../package.json" with { type: "json" };
+import { startBudgetRecorder } from "#alerts";
 import { openApi, type Api, type ApiLimits, type ReadinessProbe } from "#api";
 import { ADMIN, startAuditAnchors, startSignInRetention } from "#auth";
 import type { Config } from "#config";
@@ -45,6 +46,15 @@ export {
 } from "./app/replay.ts";
 export { verifyAuditLog, type AuditFault, type AuditReport } from "./app/audit.ts";
 export { verifyDatabase, type VerifyProgress, type VerifyReport } from "./app/verify.ts";
+/** For `prices`: what files and catalogues say that usage costs. */
+export {
+  type CatalogueNote,
+  convertCatalogue,
+  listProviders,
+  type PriceFileFault,
+  type PriceList,
+  readPriceFiles,
+} from "#pricing";
 /** For `import`: how the rows of foreign files become events. */
 export {
   createAzureTraceAdapter,
@@ -128,6 +138,7 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
     scope.use(startRetention({ database, logger, settings: config }));
     scope.use(startAuditAnchors({ database, clock, logger, folder: dataDir.path }));
     scope.use(startSignInRetention({ database, clock, logger }));
+    scope.use(startBudgetRecorder({ database, clock, logger, settings: config }));
   }
   const transports = has("ingest") ? startTransports(config, { ...common, ingestor }) : undefined;
   if (transports) scope.use(transports);

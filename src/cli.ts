@@ -16,6 +16,8 @@ const COMMANDS = new Map<string, () => Promise<Command>>([
   ["orgs", async () => (await import("./cli/orgs.ts")).orgsCommand],
   ["keys", async () => (await import("./cli/keys.ts")).keysCommand],
   ["models", async () => (await import("./cli/models.ts")).modelsCommand],
+  ["budgets", async () => (await import("./cli/budgets.ts")).budgetsCommand],
+  ["prices", async () => (await import("./cli/prices.ts")).pricesCommand],
   ["sign-in-link", async () => (await import("./cli/sign-in-link.ts")).signInLinkCommand],
   ["quarantine", async () => (await import("./cli/quarantine.ts")).quarantineCommand],
   ["audit", async () => (await import("./cli/audit.ts")).auditCommand],

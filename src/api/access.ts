@@ -94,6 +94,25 @@ export function orgIdIn({ params }: FastifyRequest): string | undefined {
   return typeof params.orgId === "string" ? params.orgId : undefined;
 }
 
+/**
+ * The org that a request is about whose path names none: the sender's own, or for whoever belongs to none the one that
+ * the parameter `name` names. Throws Failure `not_found` when it names an org that is not the sender's, in the words for
+ * one that never was, and `invalid_request` when it names none or several and has to.
+ */
+export function orgOf(request: FastifyRequest, name: string, named: readonly string[]): string {
+  const { orgId } = principalOf(request);
+  if (orgId !== null) {
+    if (named.some((each) => each !== orgId)) throw noSuchOrg();
+    return orgId;
+  }
+  const [asked, ...more] = new Set(named);
+  if (asked !== undefined && more.length === 0) return asked;
+  const message = `This credential belongs to no org: name one in ${name}.`;
+  throw new Failure("invalid_request", message, {
+    details: [{ pointer: `/query/${name}`, code: "org_missing", message }],
+  });
+}
+
 /** Throws Failure `forbidden` unless the sender has a scope more than the route's. `what` begins the sentence. */
 export function requireMore(request: FastifyRequest, scope: Scope, what: string): void {
   if (principalOf(request).scopes.includes(scope)) return;

@@ -85,9 +85,22 @@ export const completeParameter = {
   ),
 };
 
-const amount = z
+/** Money. */
+export const amount = z
   .object({ amount: z.string().describe("Exact decimal."), currency: z.string() })
   .meta({ id: "Amount" });
+
+/** What is said beside a cost. */
+export const pricingFields = {
+  otherCosts: z
+    .array(amount)
+    .describe("Costs in other currencies than the org's: never added together."),
+  pricedShare: z
+    .object({ requests: share, tokens: share })
+    .describe(
+      "Share of requests and of tokens that have a price, 0 to 1; null when there are none.",
+    ),
+};
 
 const measureFields = {
   requests: z.int(),
@@ -100,16 +113,8 @@ const measureFields = {
   reasoningTokens: z.int(),
   totalTokens: z.int().describe("The six classes added up."),
   cost: amount.optional().describe("Left out, as all that tells money, without spend:read."),
-  otherCosts: z
-    .array(amount)
-    .optional()
-    .describe("Costs in other currencies than the org's: never added together."),
-  pricedShare: z
-    .object({ requests: share, tokens: share })
-    .optional()
-    .describe(
-      "Share of requests and of tokens that have a price, 0 to 1; null when there are none.",
-    ),
+  otherCosts: pricingFields.otherCosts.optional(),
+  pricedShare: pricingFields.pricedShare.optional(),
 };
 
 /** What is counted. */
@@ -120,14 +125,19 @@ const bucketFields = {
   end: z.string(),
   complete: z.boolean().describe("Nothing that came before this answer is missing."),
 };
-const span = z.object({ start: z.string(), end: z.string() });
+/** A stretch of time. */
+export const span = z.object({ start: z.string(), end: z.string() });
 
 const groupKeyFields = {
   modelId: z.string().nullable().optional(),
   clientId: z.string().nullable().optional(),
   actorId: z.string().nullable().optional(),
-  status: z.enum(STATUSES).optional(),
-  errorClass: z.enum(ERROR_CLASSES).nullable().optional(),
+  status: z.enum(STATUSES).nullable().optional(),
+  errorClass: z
+    .enum(ERROR_CLASSES)
+    .nullable()
+    .optional()
+    .describe("Null: calls that did not fail, or (isOther) further classes."),
   isOther: z.boolean().describe("True: all further groups, added up."),
 };
 
@@ -158,7 +168,8 @@ const reconciliation = z
     description: "What the last checks of the window's closed hours found.",
   });
 
-const answerFields = {
+/** What every report of a window carries. */
+export const answerFields = {
   window: z
     .object({ ...span.shape, timeZone: z.string(), granularity: z.string() })
     .meta({ id: "Window" }),

@@ -5,6 +5,7 @@ import { z } from "zod";
 import usageEvent from "../../contracts/usage-event.schema.json" with { type: "json" };
 import type { RouteScope } from "./access.ts";
 import type { ApiDependencies, Server } from "./dependencies.ts";
+import { hasOpenAiErrors, openAiError } from "./openai-error.ts";
 import { PROBLEMS } from "./problem.ts";
 
 declare module "fastify" {
@@ -50,6 +51,11 @@ const problem = z
 const problemResponse = {
   description: "What went wrong. With Retry-After when trying again makes sense.",
   content: { "application/problem+json": { schema: problem } },
+};
+
+const openAiErrorResponse = {
+  description: "What went wrong. With Retry-After when trying again makes sense.",
+  content: { "application/json": { schema: openAiError } },
 };
 
 const EVENT = { $ref: "#/components/schemas/UsageEvent" };
@@ -119,7 +125,10 @@ const describeRoute: SwaggerTransform = (route) => {
     schema: {
       ...schema,
       description: [schema.description, ...needs].filter((text) => text !== undefined).join(" "),
-      response: { ...(typeof response === "object" ? response : {}), default: problemResponse },
+      response: {
+        ...(typeof response === "object" ? response : {}),
+        default: hasOpenAiErrors(route.url) ? openAiErrorResponse : problemResponse,
+      },
     },
   });
   return {

@@ -12,6 +12,7 @@ import type { ApiDependencies, RouteContext, Server } from "./dependencies.ts";
 import { failureOf } from "./fault.ts";
 import { ALL_ORGS_NAME, createFreshnessMemory } from "./freshness-memory.ts";
 import { createGate } from "./gates.ts";
+import { hasOpenAiErrors, openAiErrorOf } from "./openai-error.ts";
 import { measureRequests } from "./request-metrics.ts";
 import { documentRoutes } from "./openapi.ts";
 import { createRateLimits } from "./rate-limits.ts";
@@ -135,12 +136,14 @@ function sendProblem(error: unknown, { request, reply, context }: ProblemPlace):
   send(reply, problem);
 }
 
-const send = (reply: FastifyReply, problem: Problem): void => {
-  reply
-    .code(problem.status)
-    .header("content-type", PROBLEM_MEDIA_TYPE)
-    .send(JSON.stringify(problem));
-};
+function send(reply: FastifyReply, problem: Problem): void {
+  reply.code(problem.status);
+  if (hasOpenAiErrors(reply.request.url))
+    reply
+      .header("content-type", "application/json; charset=utf-8")
+      .send(JSON.stringify(openAiErrorOf(problem)));
+  else reply.header("content-type", PROBLEM_MEDIA_TYPE).send(JSON.stringify(problem));
+}
 
 const challengeOf = (request: FastifyRequest): string =>
   request.routeOptions.config.scope === "docs:read"

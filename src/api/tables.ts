@@ -79,9 +79,15 @@ function groupColumns(groupedBy: Grouping): CsvColumn<GroupKey>[] {
     return [{ name: "clientId", kind: "text", value: (row) => row.clientId ?? null }, isOther];
   if (groupedBy === "actor")
     return [{ name: "actorId", kind: "text", value: (row) => row.actorId ?? null }, isOther];
+  const errorClass: CsvColumn<GroupKey> = {
+    name: "errorClass",
+    kind: "text",
+    value: (row) => row.errorClass ?? null,
+  };
+  if (groupedBy === "errorClass") return [errorClass, isOther];
   return [
     { name: "status", kind: "text", value: (row) => row.status ?? null },
-    { name: "errorClass", kind: "text", value: (row) => row.errorClass ?? null },
+    errorClass,
     isOther,
   ];
 }

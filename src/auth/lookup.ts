@@ -107,7 +107,8 @@ export const isOutage = (error: unknown): boolean =>
   (error instanceof Failure && error.code === "database_unavailable") ||
   findOutage(error) !== undefined;
 
-async function inTime<T>(answer: Promise<T>): Promise<T> {
+/** An answer of the database about who comes in. Rejects with Failure `database_unavailable` when it takes too long. */
+export async function inTime<T>(answer: Promise<T>): Promise<T> {
   const timer = new AbortController();
   const late = delay(ANSWER_MS_MAX, undefined, { signal: timer.signal }).then(
     () => {

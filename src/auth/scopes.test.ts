@@ -10,6 +10,7 @@ const OF_AN_ORG: Record<Role, string[]> = {
     "quarantine:read",
     "quarantine:write",
     "keys:manage",
+    "budgets:manage",
     "org:read",
     "audit:read",
     "docs:read",

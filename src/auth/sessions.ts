@@ -13,6 +13,7 @@ import {
 } from "#store";
 import { ADMIN } from "./authenticator.ts";
 import type { Caller } from "./caller.ts";
+import { inTime } from "./lookup.ts";
 import type { Principal } from "./principal.ts";
 import { findOrgIdOf, packPrincipal, parseStoredPrincipal } from "./stored-principal.ts";
 
@@ -35,7 +36,7 @@ export type Sessions = {
   /**
    * Who signed in with this token, as long as the session, its key or subject and its org last: a change shows within
    * 30 s, after `forget` at once. Without a question to the database when the token is known here. Throws (or rejects
-   * with) Failure `unauthenticated`.
+   * with) Failure `unauthenticated`, or `database_unavailable` when the database does not say in time.
    */
   authenticate(token: string): Principal | Promise<Principal>;
   /**
@@ -87,7 +88,7 @@ export function createSessions({ database, clock, createId, settings }: SessionO
     const startedIn = epoch;
     const nowMs = clock.now();
     const seenMs = known.get(digest)?.seenMs ?? 0;
-    const live = await database.change("*", async ({ sql }) => {
+    const find = database.change("*", async ({ sql }) => {
       const found = await findSession(sql, tokenHash);
       const principal = found && findLivePrincipal(found, nowMs);
       if (found === undefined || principal === undefined) return undefined;
@@ -96,6 +97,7 @@ export function createSessions({ database, clock, createId, settings }: SessionO
       await touchSession(sql, { id: found.id, at: new Date(nowMs) });
       return { principal, endsMs: endOf(found) };
     });
+    const live = await inTime(find);
     if (epoch === startedIn) {
       known.delete(digest);
       if (live !== undefined) remember(digest, { ...live, checkedMs: nowMs, seenMs: nowMs });

@@ -1,4 +1,5 @@
 import { auditCommand } from "./audit.ts";
+import { budgetsCommand } from "./budgets.ts";
 import type { Command } from "./command.ts";
 import { configCommand } from "./config.ts";
 import { demoCommand } from "./demo.ts";
@@ -8,6 +9,7 @@ import { keysCommand } from "./keys.ts";
 import { migrateCommand } from "./migrate.ts";
 import { modelsCommand } from "./models.ts";
 import { orgsCommand } from "./orgs.ts";
+import { pricesCommand } from "./prices.ts";
 import { quarantineCommand } from "./quarantine.ts";
 import { replayCommand } from "./replay.ts";
 import { signInLinkCommand } from "./sign-in-link.ts";
@@ -39,8 +41,8 @@ The same for all commands, and stable.
 
 ## How commands find the service
 
-\`import\`, \`quarantine\`, \`orgs\`, \`keys\`, \`models\`, \`sign-in-link\` and \`audit list\` talk to a running service over its HTTP
-API. They read \`service.json\` and \`admin-key\` in the data directory, so beside the service they need no options. For one
+\`import\`, \`quarantine\`, \`orgs\`, \`keys\`, \`models\`, \`prices\`, \`budgets\`, \`sign-in-link\` and \`audit list\` talk to a running service over
+its HTTP API. They read \`service.json\` and \`admin-key\` in the data directory, so beside the service they need no options. For one
 elsewhere give \`--url\`, and its key in \`TALLYSTICK_API_KEY\`: what stands on a command line can be read by everybody on the
 machine. \`verify\`, \`audit verify\`, \`replay\`, \`migrate\` and \`doctor\` talk to the database: the one in the data directory,
 or the one that \`DATABASE_URL\` names.
@@ -113,6 +115,12 @@ const MORE: Readonly<Record<string, string>> = {
     'tallystick models set chat-large --name "Chat Large" --billing-tier premium',
     "tallystick models list",
   ),
+  prices: examples(
+    "tallystick prices diff",
+    "tallystick prices apply prices",
+    "tallystick prices seed --provider openai --provider anthropic --dry-run",
+    "tallystick prices list --org acme --model gpt-4o",
+  ),
   "sign-in-link": examples("tallystick sign-in-link"),
   audit: examples(
     "tallystick audit verify",
@@ -142,6 +150,8 @@ const COMMANDS: readonly Command[] = [
   orgsCommand,
   keysCommand,
   modelsCommand,
+  pricesCommand,
+  budgetsCommand,
   signInLinkCommand,
   auditCommand,
   quarantineCommand,

@@ -192,7 +192,7 @@ export const settings = z.object({
   roles: listOf(["api", "ingest", "rollup", "scheduler"], {
     name: "TALLYSTICK_ROLES",
     description:
-      "What this process does: answer questions (api), take events in by HTTP and from RabbitMQ (ingest), add committed events to the answers (rollup), check and clean up (scheduler). Any number of processes may have the same role.",
+      "What this process does: answer questions (api), take events in by HTTP and from RabbitMQ (ingest), add committed events to the answers (rollup), check, watch budgets and clean up (scheduler). Any number of processes may have the same role.",
     example: "api",
   }),
   ...authSettings,

@@ -141,6 +141,14 @@ export class LatencySketch {
     this.#count += added;
   }
 
+  /** Empties it for another use: the way to read thousands of stored ones one after the other. */
+  clear(): void {
+    this.#count = 0;
+    this.#sparseBins = [];
+    this.#sparseCounts = [];
+    this.#dense?.fill(0);
+  }
+
   /** The sketch's bytes. */
   encode(): Buffer {
     return this.encodeWith(NOTHING);
@@ -178,10 +186,12 @@ export class LatencySketch {
     if (!(q >= 0 && q <= 1)) throw new RangeError(`no quantile: ${q}`);
     if (this.#count === 0) return null;
     const rank = Math.max(1, Math.ceil(q * this.#count));
+    const dense = this.#dense;
+    const size = dense === null ? this.#sparseBins.length : dense.length;
     let seen = 0;
-    for (const [bin, count] of this.bins()) {
-      seen += count;
-      if (seen >= rank) return valueOfBin(bin);
+    for (let i = 0; i < size; i++) {
+      seen += dense === null ? (this.#sparseCounts[i] ?? 0) : (dense[i] ?? 0);
+      if (seen >= rank) return valueOfBin(dense === null ? (this.#sparseBins[i] ?? 0) : i);
     }
     throw new RangeError("latency sketch holds fewer latencies than it counts");
   }

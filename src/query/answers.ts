@@ -53,12 +53,15 @@ export type Reconciliation = {
   differingHours: string[];
 };
 
-/** Who a group is; only the key that was grouped by is there. Null: none was named. `isOther`: all further ones. */
+/**
+ * Who a group is; only the key that was grouped by is there (by status: the error class too). Null: none was named, or
+ * the call did not fail. `isOther`: all further ones.
+ */
 export type GroupKey = {
   modelId?: string | null;
   clientId?: string | null;
   actorId?: string | null;
-  status?: Status;
+  status?: Status | null;
   errorClass?: ErrorClass | null;
   isOther: boolean;
 };

@@ -9,7 +9,7 @@ import {
 } from "#store";
 import type { Latency, ReliabilityMeasures } from "./answers.ts";
 import { ratioOf } from "./measures.ts";
-import type { Reading } from "./reading.ts";
+import type { GroupKeys, Reading } from "./reading.ts";
 
 const COUNTS = [
   "requests",
@@ -48,12 +48,13 @@ export function totalCallsOf(tallies: Iterable<CallTally>): CallTally {
 /** Per key, one tally a span. Keys without any call are left out. */
 export async function readCalls(
   reading: Reading,
-  { ask, spans, keys }: { ask: RollupAsk; spans: readonly Span[]; keys: RollupKeys },
+  { ask, spans, keys }: { ask: RollupAsk; spans: readonly Span[]; keys: GroupKeys },
 ): Promise<Map<number, CallTally[]>> {
   const byKey = new Map<number, CallTally[]>();
   for (const sums of await sumCalls(reading.tx.sql, ask, keys)) {
-    let tallies = byKey.get(sums.key);
-    if (tallies === undefined) byKey.set(sums.key, (tallies = spans.map(createCallTally)));
+    const key = keys.groupOf(sums.key);
+    let tallies = byKey.get(key);
+    if (tallies === undefined) byKey.set(key, (tallies = spans.map(createCallTally)));
     const tally = tallies[sums.bucketNo];
     if (tally === undefined) throw new RangeError(`no bucket: ${sums.bucketNo}`);
     for (const count of COUNTS) tally[count] += sums[count];

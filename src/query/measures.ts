@@ -1,6 +1,7 @@
 import { formatNano, packCurrency, unpackCurrency } from "#contract";
 import type { UsageSums } from "#store";
 import type { Change, Measures, Share } from "./answers.ts";
+import type { Order } from "./questions.ts";
 
 const COUNTS = [
   "requests",
@@ -67,6 +68,14 @@ export const totalTokensOf = (tally: Tally): number =>
 /** What was spent in one currency, in billionths. */
 export const costOf = (tally: Tally, currency: string): bigint =>
   tally.costs.get(packCurrency(currency)) ?? 0n;
+
+/** Sorts the largest first by a measure (cost: in one currency). */
+export function compareTallies(order: Order, currency: string, a: Tally, b: Tally): number {
+  if (order === "totalTokens") return totalTokensOf(b) - totalTokensOf(a);
+  if (order !== "cost") return b[order] - a[order];
+  const difference = costOf(b, currency) - costOf(a, currency);
+  return difference > 0n ? 1 : difference < 0n ? -1 : 0;
+}
 
 /** A part of a whole, six digits; null when there is no whole. */
 export const ratioOf = (part: number, whole: number): number | null =>

@@ -64,7 +64,8 @@ const readExact = async (
 ): Promise<Exact[]> =>
   await db.database.sql<Exact>`
   select case ${by ?? ""} when 'model' then model when 'client' then client when 'actor' then actor
-                          when 'status' then outcome::text else '' end as key,
+                          when 'status' then outcome::text
+                          when 'errorClass' then greatest(outcome, 1)::text else '' end as key,
          count("latencyMs")::int4 as count,
          percentile_disc(${SHARES}::float8[]) within group (order by "latencyMs") as percentiles
     from sample_event
@@ -73,8 +74,9 @@ const readExact = async (
 
 /** A group's key as `readExact` words it. */
 function keyOf(group: ReliabilityGroup): string {
-  if (group.status === undefined) return group.modelId ?? group.clientId ?? group.actorId ?? "";
   const { status, errorClass } = group;
+  if (errorClass === undefined) return group.modelId ?? group.clientId ?? group.actorId ?? "";
+  if (status === undefined && errorClass === null) return String(FIRST_ERROR_OUTCOME - 1);
   return String(
     OUTCOMES.findIndex((name, outcome) =>
       outcome < FIRST_ERROR_OUTCOME ? name === status : name === errorClass,

@@ -13,6 +13,7 @@ import {
   type Groups,
   GROUPS_DEFAULT,
   GROUPS_MAX,
+  isByOutcome,
   type Order,
   type Status,
 } from "./questions.ts";
@@ -45,14 +46,14 @@ export function planOf(question: Filters & Groups, scope: "org" | "system"): Pla
   const wanted = new Map<Dimension, string>(
     used.map((filter) => [filter.dimension, filter.parameter]),
   );
-  if (grouping !== null && grouping !== "status" && !wanted.has(grouping))
+  if (grouping !== null && !isByOutcome(grouping) && !wanted.has(grouping))
     wanted.set(grouping, "groupBy");
   if (wanted.size > 1) throw unsupported([...wanted.values()], PAIR_MESSAGE);
   const [dimension = "org"] = wanted.keys();
   if (scope === "system" && dimension !== "org" && dimension !== "model") {
     throw unsupported(
       [...wanted.values()],
-      "clients and actors are an org's own: ask for one org, or by model or status",
+      "clients and actors are an org's own: ask for one org, or by model, status or errorClass",
     );
   }
   const limit = question.limit ?? GROUPS_DEFAULT;

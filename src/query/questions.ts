@@ -8,8 +8,12 @@ export const ERROR_CLASSES = ["client", "capacity", "upstream", "policy", "inter
 export type ErrorClass = (typeof ERROR_CLASSES)[number];
 
 /** What an answer can be split by. */
-export const GROUPINGS = ["model", "client", "actor", "status"] as const;
+export const GROUPINGS = ["model", "client", "actor", "status", "errorClass"] as const;
 export type Grouping = (typeof GROUPINGS)[number];
+
+/** Whether a grouping is by what became of calls; all others are by a member. */
+export const isByOutcome = (grouping: Grouping): grouping is "status" | "errorClass" =>
+  grouping === "status" || grouping === "errorClass";
 
 /** What decides which groups come first; equal ones in a fixed order. */
 export const ORDERS = ["requests", "errors", "totalTokens", "cost"] as const;
@@ -67,7 +71,7 @@ export type BreakdownQuestion = Omit<UsageQuestion, "groupBy" | "granularity" | 
 
 /** Across orgs; clients and actors are an org's own and cannot be asked for. */
 export type SystemUsageQuestion = Omit<UsageQuestion, "clientIds" | "actorIds" | "groupBy"> & {
-  groupBy?: "model" | "status" | undefined;
+  groupBy?: "model" | "status" | "errorClass" | undefined;
 };
 
 export type TopOrgsQuestion = Pick<

@@ -2,6 +2,7 @@ import {
   ALL_ORGS,
   coverSpan,
   Failure,
+  FIRST_ERROR_OUTCOME,
   formatInstant,
   MEMBER_KIND,
   MEMBER_NONE,
@@ -27,12 +28,14 @@ import {
   type RollupAsk,
   type RollupKeys,
   NO_KEYS,
+  sumUsage,
   type Tx,
 } from "#store";
 import type { Bucket, Freshness, GroupKey, Reconciliation, WindowAnswer } from "./answers.ts";
 import { readFreshness, readReconciliation } from "./context.ts";
+import { addSums, compareTallies, createTally, type Tally } from "./measures.ts";
 import { consumerOf, describeOutcome, type Plan } from "./plan.ts";
-import type { WindowQuestion } from "./questions.ts";
+import { isByOutcome, type WindowQuestion } from "./questions.ts";
 
 /** All orgs together, in place of an org's external id. */
 export const EVERY_ORG = null;
@@ -192,20 +195,56 @@ function tooOld(day: string): Failure {
   });
 }
 
-/** The groups an answer shows, in order: which members stand alone, or every outcome. */
-export async function chooseKeys(reading: Reading, span: Span): Promise<RollupKeys> {
+/**
+ * Which groups an answer shows: `shown`, in order, and what is none of them as MEMBER_OTHER. `groupOf` says which
+ * group the key of a row of sums belongs to.
+ */
+export type GroupKeys = RollupKeys & { groupOf: (key: number) => number };
+/** Everything together, under key 0. */
+export const NO_GROUPS: GroupKeys = { ...NO_KEYS, groupOf: (key) => key };
+
+/** The first groups of a span, by the measure that was asked for. */
+export async function chooseKeys(reading: Reading, span: Span): Promise<GroupKeys> {
   const { grouping, limit, orderBy } = reading.plan;
-  if (grouping === null) return NO_KEYS;
-  if (grouping === "status") return { by: "outcome", shown: [] };
+  if (grouping === null) return NO_GROUPS;
+  if (isByOutcome(grouping)) return await chooseOutcomes(reading, span, grouping);
   const order = { by: orderBy, currency: packCurrency(reading.org.currency), limit };
   const top = await listTopMembers(reading.tx.sql, await askOf(reading, [span]), order);
-  return { by: "member", shown: top.map((row) => row.memberId) };
+  return { by: "member", shown: top.map((row) => row.memberId), groupOf: (key) => key };
 }
 
-/** The keys of the groups in the order shown: the chosen members and then the rest, or the outcomes in their order. */
+/** All calls that did not fail are one group by error class: that of the last outcome that is no error. */
+const NOT_FAILED = FIRST_ERROR_OUTCOME - 1;
+
+/** Rows come per outcome, of which there are few; what they are put together to is decided here. */
+async function chooseOutcomes(
+  reading: Reading,
+  span: Span,
+  grouping: "status" | "errorClass",
+): Promise<GroupKeys> {
+  const { limit, orderBy } = reading.plan;
+  const merge = (outcome: number) =>
+    grouping === "status" ? outcome : Math.max(outcome, NOT_FAILED);
+  const tallies = new Map<number, Tally>();
+  const keys: RollupKeys = { by: "outcome", shown: [] };
+  for (const sums of await sumUsage(reading.tx.sql, await askOf(reading, [span]), keys)) {
+    const group = merge(sums.key);
+    const tally = tallies.get(group) ?? createTally();
+    addSums(tally, sums);
+    tallies.set(group, tally);
+  }
+  const shown = [...tallies]
+    .toSorted(([a, x], [b, y]) => compareTallies(orderBy, reading.org.currency, x, y) || a - b)
+    .slice(0, limit)
+    .map(([group]) => group);
+  const groupOf = (outcome: number) =>
+    shown.includes(merge(outcome)) ? merge(outcome) : MEMBER_OTHER;
+  return { by: "outcome", shown, groupOf };
+}
+
+/** The keys of the groups in the order shown, the rest at the end. */
 export function orderKeys(keys: RollupKeys, found: Iterable<number>): number[] {
   const present = new Set(found);
-  if (keys.by === "outcome") return [...present].toSorted((a, b) => a - b);
   const shown = keys.shown.filter((key) => present.has(key));
   return present.has(MEMBER_OTHER) ? [...shown, MEMBER_OTHER] : shown;
 }
@@ -216,7 +255,7 @@ export async function nameGroups(
   keys: readonly number[],
 ): Promise<(key: number) => GroupKey> {
   const { grouping } = reading.plan;
-  if (grouping === "status") return (key) => ({ ...describeOutcome(key), isOther: false });
+  if (grouping !== null && isByOutcome(grouping)) return (key) => nameOutcome(grouping, key);
   const words = await listWords(
     reading.tx.sql,
     keys.filter((key) => key > 0),
@@ -229,6 +268,14 @@ export async function nameGroups(
     [field]: key === MEMBER_OTHER ? OTHER_WORD : (byId.get(key) ?? null),
     isOther: key === MEMBER_OTHER,
   });
+}
+
+function nameOutcome(grouping: "status" | "errorClass", key: number): GroupKey {
+  const isOther = key === MEMBER_OTHER;
+  const { status, errorClass } = isOther
+    ? { status: null, errorClass: null }
+    : describeOutcome(key);
+  return grouping === "status" ? { status, errorClass, isOther } : { errorClass, isOther };
 }
 
 /** A bucket in the words of answers. */

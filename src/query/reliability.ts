@@ -1,6 +1,6 @@
 import { Failure, FIRST_ERROR_OUTCOME, LatencySketch } from "#contract";
 import type { Clock } from "#kernel";
-import { type Database, listTopErrorCodes, NO_KEYS, type RollupKeys } from "#store";
+import { type Database, listTopErrorCodes } from "#store";
 import type { ErrorCodeCount, ReliabilityAnswer, ReliabilityGroup } from "./answers.ts";
 import {
   callMeasuresOf,
@@ -19,6 +19,7 @@ import {
   chooseKeys,
   frameOf,
   nameGroups,
+  NO_GROUPS,
   orderKeys,
   type Reading,
   withReading,
@@ -75,10 +76,10 @@ async function readSeries(reading: Reading, percentiles: readonly number[]) {
   const isOrgEnough = plan.words === null && consumerOf(plan.dimension) === "usage";
   const ask = await askOf(reading, window.buckets, isOrgEnough ? "org" : plan.dimension);
   const tallies =
-    (await readCalls(reading, { ask, spans: window.buckets, keys: NO_KEYS })).get(0) ?? [];
+    (await readCalls(reading, { ask, spans: window.buckets, keys: NO_GROUPS })).get(0) ?? [];
   const sketches = await readSketches(reading, {
     ask,
-    keys: { ...NO_KEYS, withOthers: true },
+    keys: { ...NO_GROUPS, withOthers: true },
     groupOf: (row) => row.bucketNo,
   });
   const tally = totalCallsOf(tallies);
@@ -103,7 +104,7 @@ async function readGroups(
   reading: Reading,
   percentiles: readonly number[],
 ): Promise<ReliabilityGroup[]> {
-  const keys: RollupKeys = await chooseKeys(reading, reading.window);
+  const keys = await chooseKeys(reading, reading.window);
   const ask = await askOf(reading, [reading.window]);
   const byKey = await readCalls(reading, { ask, spans: [reading.window], keys });
   // An org may have a hundred thousand clients: the sketches of those not shown would be read for one row.
@@ -111,7 +112,7 @@ async function readGroups(
   const sketches = await readSketches(reading, {
     ask,
     keys: { ...keys, withOthers },
-    groupOf: (row) => row.key,
+    groupOf: (row) => keys.groupOf(row.key),
   });
   const ordered = orderKeys(keys, byKey.keys());
   const name = await nameGroups(reading, ordered);

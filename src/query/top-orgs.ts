@@ -3,16 +3,15 @@ import { type Database, listOrgLabels, sumUsageByOrg } from "#store";
 import type { OrgRow, TopOrgsAnswer } from "./answers.ts";
 import {
   addSums,
-  costOf,
+  compareTallies,
   createTally,
   measuresOf,
   shareOf,
   type Tally,
   totalOf,
-  totalTokensOf,
 } from "./measures.ts";
 import { planOf } from "./plan.ts";
-import type { Order, TopOrgsQuestion } from "./questions.ts";
+import type { TopOrgsQuestion } from "./questions.ts";
 import { askOf, EVERY_ORG, frameOf, type Reading, withReading } from "./reading.ts";
 
 /**
@@ -33,7 +32,7 @@ export async function getTopOrgs(
       const byOrg = await readOrgs(reading);
       const total = totalOf(byOrg.values());
       const ranked = [...byOrg].toSorted(
-        ([a, x], [b, y]) => compareBy(plan.orderBy, currency, x, y) || a - b,
+        ([a, x], [b, y]) => compareTallies(plan.orderBy, currency, x, y) || a - b,
       );
       const shown = ranked.slice(0, plan.limit);
       const names = await listOrgLabels(
@@ -77,12 +76,4 @@ async function readOrgs(reading: Reading): Promise<Map<number, Tally>> {
     addSums(tally, sums);
   }
   return byOrg;
-}
-
-/** Largest first. */
-function compareBy(order: Order, currency: string, a: Tally, b: Tally): number {
-  if (order === "totalTokens") return totalTokensOf(b) - totalTokensOf(a);
-  if (order !== "cost") return b[order] - a[order];
-  const difference = costOf(b, currency) - costOf(a, currency);
-  return difference > 0n ? 1 : difference < 0n ? -1 : 0;
 }

@@ -1,6 +1,6 @@
 import { previousOf, type Span } from "#contract";
 import type { Clock } from "#kernel";
-import { type Database, NO_KEYS, type RollupKeys, sumUsage } from "#store";
+import { type Database, sumUsage } from "#store";
 import type { Comparison, SystemUsageAnswer, UsageAnswer, UsageGroup } from "./answers.ts";
 import { addSums, changeOf, createTally, measuresOf, type Tally, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
@@ -11,7 +11,9 @@ import {
   chooseKeys,
   EVERY_ORG,
   frameOf,
+  type GroupKeys,
   nameGroups,
+  NO_GROUPS,
   orderKeys,
   type Reading,
   withReading,
@@ -85,7 +87,7 @@ async function answerUsage(
 async function listGroups(
   reading: Reading,
   read: {
-    keys: RollupKeys;
+    keys: GroupKeys;
     byKey: ReadonlyMap<number, readonly Tally[]>;
     seriesOf: (tallies: readonly Tally[]) => UsageGroup["series"];
   },
@@ -106,12 +108,13 @@ async function listGroups(
 export async function readTallies(
   reading: Reading,
   spans: readonly Span[],
-  keys: RollupKeys,
+  keys: GroupKeys,
 ): Promise<Map<number, Tally[]>> {
   const byKey = new Map<number, Tally[]>();
   for (const sums of await sumUsage(reading.tx.sql, await askOf(reading, spans), keys)) {
-    let tallies = byKey.get(sums.key);
-    if (tallies === undefined) byKey.set(sums.key, (tallies = spans.map(createTally)));
+    const key = keys.groupOf(sums.key);
+    let tallies = byKey.get(key);
+    if (tallies === undefined) byKey.set(key, (tallies = spans.map(createTally)));
     const tally = tallies[sums.bucketNo];
     if (tally === undefined) throw new RangeError(`no bucket: ${sums.bucketNo}`);
     addSums(tally, sums);
@@ -129,7 +132,7 @@ async function compare(reading: Reading, total: Tally): Promise<Comparison | nul
   const sumOf = async (span: Span): Promise<Tally> =>
     span.startMs === span.endMs
       ? createTally()
-      : totalOf([...(await readTallies(reading, [span], NO_KEYS)).values()].flat());
+      : totalOf([...(await readTallies(reading, [span], NO_GROUPS)).values()].flat());
   const isWhole = spans.current.endMs === reading.window.endMs;
   const current = isWhole ? total : await sumOf(spans.current);
   const previous = await sumOf(spans.previous);

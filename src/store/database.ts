@@ -127,6 +127,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const enter = (role: Role, orgId: number | "" | "*") =>
     `set local role ${role}; set local app.org_id = '${orgId}'; ` +
     `set local statement_timeout = ${options.apiStatementMsMax}`;
+  // As above: without it, a connection whose server is no longer heard from would never be given back.
+  const ownerLimit = { query_timeout: options.ownerStatementMsMax + 500 };
   const takeTurn = createTurns({ waitMsMax: options.apiStatementMsMax });
   /** One snapshot for a role and an org (0: none); with an entry, of one that has appended it to the org's chain. */
   const read = <T>(
@@ -150,7 +152,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     );
   };
   return {
-    sql: sqlOf((config) => owner.query(config)),
+    sql: sqlOf((config) => owner.query(Object.assign(config, ownerLimit))),
     transaction: (work) => onClient(owner, (client) => inTransaction(client, "begin", work)),
     withOrg: async (orgId, work, audit) => {
       requireOrgId(orgId);

@@ -39,7 +39,7 @@ async function listGrants(sql: Tx["sql"]): Promise<string[]> {
 }
 
 const OF_ORGS =
-  "audit_anchor; audit_log; browser_session (created_at, expires_at, id, last_seen_at, org_id, principal_id, revoked_at); dictionary";
+  "audit_anchor; audit_log; browser_session (created_at, expires_at, id, last_seen_at, org_id, principal_id, revoked_at); budget; budget_crossing; budget_terms; dictionary";
 
 const KEY =
   "api_key (created_at, created_by, environment, expires_at, id, last_used_at, name, org_id, replaces, revoked_at, roles, scopes, writes_for)";
@@ -47,14 +47,14 @@ const KEY =
 test("each role has exactly the rights that its work takes", async () => {
   await using db = await testDatabase();
   assert.deepEqual(await listGrants(db.database.sql), [
-    "admin: delete sign_in_attempt",
+    "admin: delete budget; sign_in_attempt",
     "admin: execute append_audit()",
-    "admin: insert api_key; browser_session; model; org (billing_contact, created_at, currency, entitlements, external_id, name, time_zone, updated_at); sign_in_attempt; sign_in_link; token_revocation",
-    `admin: select ${KEY}; browser_session; model; org; sign_in_attempt; sign_in_link; token_revocation`,
-    "admin: update api_key (expires_at, revoked_at); browser_session (expires_at, last_seen_at, revoked_at); model; org (billing_contact, entitlements, name, status, status_changed_at, time_zone, updated_at); sign_in_link (used_at); token_revocation",
+    "admin: insert api_key; browser_session; budget; budget_crossing; budget_terms; model; org (billing_contact, created_at, currency, entitlements, external_id, name, time_zone, updated_at); price; price_version; sign_in_attempt; sign_in_link; token_revocation",
+    `admin: select ${KEY}; browser_session; budget; budget_crossing; budget_terms; model; org; price; price_version; sign_in_attempt; sign_in_link; token_revocation`,
+    "admin: update api_key (expires_at, revoked_at); browser_session (expires_at, last_seen_at, revoked_at); budget (name, updated_at); budget_terms (amount_nano, thresholds); model; org (billing_contact, entitlements, name, status, status_changed_at, time_zone, updated_at); price (retired_version); sign_in_link (used_at); token_revocation",
     "admin: usage schema public",
     "api: execute append_audit()",
-    `api: select ${KEY}; ${OF_ORGS}; fold_state; freshness; installation; lane; ledger; model; org; purged; quarantine; reconciliation; rollup_*; rollup_error_15m; source; source_freshness; usage_event; watermark`,
+    `api: select ${KEY}; ${OF_ORGS}; fold_state; freshness; installation; lane; ledger; model; org; price; price_version (version); purged; quarantine; reconciliation; rollup_*; rollup_error_15m; source; source_freshness; usage_event; watermark`,
     "api: usage schema public",
     "auditor: select audit_anchor; audit_log",
     "auditor: usage schema public",
@@ -62,7 +62,7 @@ test("each role has exactly the rights that its work takes", async () => {
     "directory: usage schema public",
     "everybody: usage schema public",
     "system: execute append_audit()",
-    `system: select ${KEY}; ${OF_ORGS}; event_key_partition; fold_state; freshness; ingestion_batches; installation; lane; lane_member; ledger; model; org; purged; quarantine; reconciliation; rollup_*; rollup_error_15m; source; source_freshness; stream_incident; token_revocation; usage_event; watermark`,
+    `system: select ${KEY}; ${OF_ORGS}; event_key_partition; fold_state; freshness; ingestion_batches; installation; lane; lane_member; ledger; model; org; price; price_version; purged; quarantine; reconciliation; rollup_*; rollup_error_15m; source; source_freshness; stream_incident; token_revocation; usage_event; watermark`,
     "system: usage schema public",
   ]);
 });

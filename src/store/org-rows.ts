@@ -10,6 +10,10 @@ const CHOSEN: Record<string, string> = {
   "purged.what": "'raw'",
   "reconciliation.state": "'match'",
   "audit_log.seq": "1",
+  "budget_crossing.month": "'2026-11-01'",
+  "budget_terms.month": "'2026-11-01'",
+  "budget_terms.amount_nano": "1",
+  "budget_terms.thresholds": "'{50}'",
 };
 
 /** Every table with rows of orgs in the catalogue, partitions left out: their parents show the same rows. */

@@ -23,7 +23,10 @@ const usageQuery = z.strictObject({
   granularity: granularityParameter,
   modelId: modelParameter,
   ...outcomeParameters,
-  groupBy: z.enum(["model", "status"]).optional().describe("Split the answer by this."),
+  groupBy: z
+    .enum(["model", "status", "errorClass"])
+    .optional()
+    .describe("Split the answer by this."),
   ...groupParameters,
   compare: compareParameter,
   ...completeParameter,

@@ -1,0 +1,195 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import fc from "fast-check";
+import { formatNano, parseNano } from "#contract";
+import { createSample, fixedClock, type TestDatabase, testDatabase, writeSample } from "#harness";
+import type { GroupKey, Measures, ReliabilityMeasures } from "./answers.ts";
+import { getBreakdown, getReliability, getSystemUsage, getUsage } from "./index.ts";
+import { ERROR_CLASSES, GROUPINGS, type Grouping, ORDERS, STATUSES } from "./questions.ts";
+
+const FROM = new Date("2026-10-20T00:00:00Z");
+const TO = new Date("2026-11-20T00:00:00Z");
+const DAYS = 31;
+const clock = fixedClock(TO.toISOString());
+
+let db: TestDatabase;
+before(async () => {
+  db = await testDatabase();
+  await writeSample(db.database, createSample({ seed: 5, events: 500, from: FROM, to: TO }), TO);
+});
+after(async () => await db[Symbol.asyncDispose]());
+
+const windows = fc
+  .record({
+    timeZone: fc.constantFrom("UTC", "Asia/Kathmandu", "America/St_Johns", "Pacific/Chatham"),
+    granularity: fc.constantFrom("hour", "day", "week"),
+    from: fc.integer({ min: 0, max: DAYS * 96 - 1 }),
+    length: fc.integer({ min: 1, max: DAYS * 96 }),
+  })
+  .map(({ from, length, ...rest }) => {
+    const at = (quarters: number) => new Date(FROM.getTime() + quarters * 900_000).toISOString();
+    return { ...rest, start: at(from), end: at(from + length) };
+  });
+
+const optional = <T>(values: readonly T[]) =>
+  fc.option(fc.subarray([...values], { minLength: 1 }), { nil: undefined });
+const outcomes = { statuses: optional(STATUSES), errorClasses: optional(ERROR_CLASSES) };
+/** The filter that may go with a grouping: its own members, or any of one dimension when it is by outcome. */
+const FILTERS = {
+  model: fc.record({ ...outcomes, modelIds: optional(["model-0", "model-3", "never"]) }),
+  client: fc.record({ ...outcomes, clientIds: optional(["web", "(app)", "(none)"]) }),
+  actor: fc.record({ ...outcomes, actorIds: optional(["actor-1", "actor-6", "(none)"]) }),
+};
+const filtersFor = (grouping: Grouping) =>
+  grouping === "status" || grouping === "errorClass"
+    ? fc.oneof(FILTERS.model, FILTERS.client, FILTERS.actor)
+    : FILTERS[grouping];
+const shown = fc.record({
+  limit: fc.integer({ min: 1, max: 8 }),
+  orderBy: fc.constantFrom(...ORDERS),
+});
+
+const nano = (amount: string) => parseNano(amount)?.nano ?? 0n;
+const currenciesOf = ({ cost, otherCosts }: Measures) => [
+  [cost.currency, cost.amount] as const,
+  ...otherCosts.map((other) => [other.currency, other.amount] as const),
+];
+
+/** Exact figures by name, so that sums can be compared whole; what is 0 is left out. */
+function sumUsageOf(parts: readonly Measures[]): Record<string, string> {
+  const sums = new Map<string, bigint>();
+  const add = (name: string, value: bigint) => sums.set(name, (sums.get(name) ?? 0n) + value);
+  for (const part of parts) {
+    for (const [name, value] of Object.entries(part))
+      if (typeof value === "number") add(name, BigInt(value));
+    for (const [currency, amount] of currenciesOf(part)) add(currency, nano(amount));
+  }
+  return Object.fromEntries([...sums].filter(([, sum]) => sum !== 0n).map(([k, v]) => [k, `${v}`]));
+}
+
+type Calls = Pick<ReliabilityMeasures, "requests" | "errors" | "cancelled" | "errorsByClass"> & {
+  latency: ReliabilityMeasures["latency"] | null;
+};
+function sumCallsOf(parts: readonly Calls[]): Record<string, number> {
+  const sum = (of: (part: Calls) => number) => parts.reduce((total, part) => total + of(part), 0);
+  return {
+    requests: sum((part) => part.requests),
+    errors: sum((part) => part.errors),
+    cancelled: sum((part) => part.cancelled),
+    ...Object.fromEntries(
+      ERROR_CLASSES.map((name) => [name, sum((part) => part.errorsByClass[name])]),
+    ),
+  };
+}
+
+/** The first so many, the largest first, and the rest in one row at the end. */
+function assertRanked<Group extends GroupKey>(
+  groups: readonly Group[],
+  limit: number,
+  measure: (group: Group) => bigint,
+): void {
+  const named = groups.filter((group) => !group.isOther);
+  assert.ok(named.length <= limit && groups.length <= named.length + 1);
+  if (groups.length > named.length) {
+    assert.equal(groups.at(-1)?.isOther, true);
+    assert.equal(named.length, limit);
+  }
+  const sizes = named.map(measure);
+  assert.deepEqual(
+    sizes,
+    sizes.toSorted((a, b) => (a > b ? -1 : a < b ? 1 : 0)),
+  );
+  const names = groups.map(({ modelId, clientId, actorId, status, errorClass, isOther }) =>
+    JSON.stringify([modelId, clientId, actorId, status, errorClass, isOther]),
+  );
+  assert.equal(new Set(names).size, names.length);
+}
+
+for (const groupBy of GROUPINGS) {
+  test(`by ${groupBy}: the groups and the row of others add up to the total, whatever the filter, zone and window`, async () => {
+    await fc.assert(
+      fc.asyncProperty(windows, filtersFor(groupBy), shown, async (window, filter, top) => {
+        const ask = { orgId: "acme", ...window, ...filter, ...top, groupBy };
+        const usage = await getUsage(db.database, clock, ask);
+        const groups = usage.groups ?? [];
+        assert.deepEqual(sumUsageOf(groups), sumUsageOf([usage.totals]));
+        assert.deepEqual(sumUsageOf(groups.flatMap(({ series }) => series)), sumUsageOf(groups));
+        assertRanked(groups, top.limit, (group) =>
+          top.orderBy === "cost" ? nano(group.cost.amount) : BigInt(group[top.orderBy]),
+        );
+
+        const calls = await getReliability(db.database, clock, ask);
+        assert.deepEqual(sumCallsOf(calls.groups ?? []), sumCallsOf([calls.totals]));
+        assert.deepEqual(
+          calls.groups?.map(({ requests }) => requests),
+          groups.map(({ requests }) => requests),
+        );
+        const latencies = (calls.groups ?? []).map(({ latency }) => latency);
+        if (latencies.every((latency) => latency !== null)) {
+          const count = latencies.reduce((sum, latency) => sum + latency.count, 0);
+          assert.equal(count, calls.totals.latency.count);
+        }
+      }),
+      { numRuns: 30 },
+    );
+  });
+}
+
+test("breakdowns and all orgs together add up as well, whatever the filter, zone and window", async () => {
+  const systemGroupings = fc.constantFrom("model", "status", "errorClass");
+  await fc.assert(
+    fc.asyncProperty(windows, shown, systemGroupings, async (window, top, groupBy) => {
+      for (const by of ["model", "client", "actor"] as const) {
+        const { granularity: _, ...span } = window;
+        const answer = await getBreakdown(db.database, clock, {
+          orgId: "acme",
+          ...span,
+          ...top,
+          by,
+        });
+        assert.deepEqual(sumUsageOf(answer.groups), sumUsageOf([answer.totals]));
+      }
+      const all = await getSystemUsage(db.database, clock, { ...window, ...top, groupBy });
+      assert.deepEqual(sumUsageOf(all.groups ?? []), sumUsageOf([all.totals]));
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test("by error class: one row per class, one for what did not fail, and the figures are those of plain SQL", async () => {
+  const ask = { orgId: "acme", start: FROM.toISOString(), end: TO.toISOString(), timeZone: "UTC" };
+  const { groups } = await getUsage(db.database, clock, { ...ask, groupBy: "errorClass" });
+  const names = ["", "", "client", "capacity", "upstream", "policy", "internal"];
+  const rows = await db.database.sql<{ name: string; requests: number; nano: string }>`
+    select (${names}::text[])[outcome + 1] as name, sum(requests)::int8 as requests,
+           coalesce(sum("costNano") filter (where currency = 'USD'), 0)::text as nano
+      from sample_event where org = 'acme' group by 1 order by 2 desc`;
+  assert.equal(rows.length, 6);
+  assert.deepEqual(
+    groups?.map(({ errorClass, requests, cost, isOther }) => ({
+      errorClass,
+      requests,
+      cost: cost.amount,
+      isOther,
+    })),
+    rows.map(({ name, requests, nano: sum }) => ({
+      errorClass: name === "" ? null : name,
+      requests,
+      cost: formatNano(BigInt(sum)),
+      isOther: false,
+    })),
+  );
+  const failed = await getUsage(db.database, clock, {
+    ...ask,
+    groupBy: "errorClass",
+    orderBy: "errors",
+    statuses: ["error"],
+    limit: 2,
+  });
+  assert.deepEqual(
+    failed.groups?.map(({ isOther }) => isOther),
+    [false, false, true],
+  );
+  assert.equal(failed.groups?.at(-1)?.errorClass, null);
+  assert.equal(failed.groups?.at(-1)?.status, undefined);
+});
