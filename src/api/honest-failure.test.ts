@@ -35,13 +35,13 @@ const QUERIES: Record<string, string> = {
   "/v1/organization/costs": `?start_time=${HOUR_BEFORE}&project_ids=acme`,
 };
 
-/** The limit is 950 ms; the rest is what asking everything at once costs. */
-const ANSWER_MS_MAX = 2000;
+/** The limit is 950 ms; the rest is what asking everything at once costs on a machine that has other work. */
+const ANSWER_MS_MAX = 4000;
 /** Faults last longer than anybody waits: whoever is answered sooner is so by a limit of the service. */
 const GIVE_UP_MS = 8000;
 const SLOW_MS = 2 * GIVE_UP_MS;
 /** Longer than the limit of an answer, so as not to be taken for it. */
-const CONNECT_MS_MAX = 3000;
+const CONNECT_MS_MAX = 6000;
 const TICK_MS = 10;
 /** Longer than a key or a session is trusted without asking the database. */
 const FORGOTTEN_MS = 31_000;
@@ -346,8 +346,9 @@ test("NFR-006: whatever is the matter with the database, every read says so with
   for (const [name, fault] of Object.entries(FAULTS)) {
     await t.test(name, async () => {
       forgetCallers();
+      // Twice: the first may share an answer that was asked for before the clock moved on, and is as old as that.
       for (const question of gets.filter(({ url }) => url === ME))
-        assert.equal((await ask(proxied, question)).status, 200);
+        for (const _time of [1, 2]) assert.equal((await ask(proxied, question)).status, 200);
       await fault(proxied, async () => {
         await judgeAll(true);
         forgetCallers();
