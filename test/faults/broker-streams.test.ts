@@ -114,10 +114,14 @@ faultTest(
     assert.ok(before && after && after.first > before.last + 2, "retention took nothing away");
     const log = await readAll(broker, db);
     assert.match(log, /stream_gap/);
-    const incidents = await listStreamIncidents(db.database.sql, 10);
-    assert.deepEqual(
-      incidents.map(({ kind, fromOffset, toOffset }) => ({ kind, fromOffset, toOffset })),
-      [{ kind: "gap", fromOffset: before.last + 1, toOffset: after.first - 1 }],
+    const [incident, ...others] = await listStreamIncidents(db.database.sql, 10);
+    assert.deepEqual([incident?.kind, incident?.fromOffset, others], ["gap", before.last + 1, []]);
+    // The broker may have taken away more between the look and the reading: as a rule it has not, and this is one offset.
+    const now = await readStreamEnds(connection, NAMES.stream);
+    const beginning = (incident?.toOffset ?? -1) + 1;
+    assert.ok(
+      beginning >= after.first && beginning <= (now?.first ?? -1),
+      `gap up to ${beginning}, the stream began at ${after.first}, then at ${now?.first}`,
     );
     const [row] = await db.database.sql<{ count: number }>`
       select count(*) as count from ingestion_batches where position_to is not null and accepted > 0`;
