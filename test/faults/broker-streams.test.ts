@@ -162,7 +162,10 @@ faultTest(
     await waitFor(async () => (await metricOf(other, "tallystick_ingest_events_total")) > 200);
     assert.ok(published.confirmedEvents > taken);
     sleeper.kill("SIGCONT");
-    await waitFor(() => /lease_lost/.test(sleeper.stderr()), { what: "the sleeper to notice" });
+    await waitFor(() => /lease_lost/.test(sleeper.stderr()), {
+      msMax: 30_000,
+      what: "the sleeper to notice",
+    });
     await published.stop();
     await letBrokerDrain(broker, db.database, [sleeper, other], DRAIN);
     await assertAllCounted(db.url, traffic, other);
