@@ -140,15 +140,20 @@ faultTest(
     await using db = await testDatabase();
     const env = { ...STREAM_ONLY, RABBITMQ_URL: broker.url };
     const options = { databaseUrl: db.url, env };
-    await using sleeper = await spawnService(options);
+    await using first = await spawnService(options);
     const traffic = new Traffic(seed, Date.now());
     await waitFor(async () => (await ownersOf(db.database)).length === 1);
     await using published = startBrokerLoad(traffic, {
       url: () => broker.url,
       targets: [NAMES.stream],
     });
-    await waitFor(async () => (await metricOf(sleeper, "tallystick_ingest_events_total")) > 200);
-    await using other = await spawnService(options);
+    await waitFor(async () => (await metricOf(first, "tallystick_ingest_events_total")) > 200);
+    await using second = await spawnService(options);
+    // The stream is for the member whose name comes first: it may change hands before both agree on that.
+    await waitFor(async () => await isShared(db.database), { what: "the two to share" });
+    const isFirst = (await countReadBy(first)) === 1;
+    const [sleeper, other] = isFirst ? [first, second] : [second, first];
+    const countedByOther = await metricOf(other, "tallystick_ingest_events_total");
     const [owner] = await ownersOf(db.database);
     sleeper.kill("SIGSTOP");
     await waitFor(
@@ -159,7 +164,9 @@ faultTest(
       { msMax: 15_000, what: "the other process to take the stream over" },
     );
     const taken = published.confirmedEvents;
-    await waitFor(async () => (await metricOf(other, "tallystick_ingest_events_total")) > 200);
+    await waitFor(
+      async () => (await metricOf(other, "tallystick_ingest_events_total")) > countedByOther + 200,
+    );
     assert.ok(published.confirmedEvents > taken);
     sleeper.kill("SIGCONT");
     await waitFor(() => /lease_lost/.test(sleeper.stderr()), {
@@ -176,6 +183,22 @@ const ownersOf = (database: Database) => database.sql<{ partition: string; epoch
   select partition, epoch from lane
    where starts_with(transport, 'stream/') and lease_until > clock_timestamp()
    order by partition`;
+
+/** Whether two live members know of each other and the first of them holds the only stream. */
+async function isShared(database: Database): Promise<boolean> {
+  const [row] = await database.sql<{ members: number; is_settled: boolean }>`
+    select count(*) as members, min(member.member collate "C") = min(lane.owner) as is_settled
+      from lane_member member
+      join lane on lane.transport = member.transport and lane.lease_until > clock_timestamp()
+     where member.lease_until > clock_timestamp()`;
+  return row?.members === 2 && row.is_settled;
+}
+
+/** How many streams a process reads. */
+async function countReadBy(service: SpawnedService): Promise<number> {
+  const text = await (await service.request("/metrics")).text();
+  return text.match(/^tallystick_stream_offset\{/gm)?.length ?? 0;
+}
 
 faultTest(
   "F6: three processes share a super stream of six partitions; two are killed in turn under load, the others take over within lease + 2 s, and nothing is lost or doubled",
@@ -196,9 +219,6 @@ faultTest(
     const services: SpawnedService[] = [];
     await using scope = new AsyncDisposableStack();
     for (let i = 0; i < 3; i++) services.push(scope.use(await spawnService(options)));
-    const readBy = async (service: SpawnedService): Promise<number> =>
-      (await (await service.request("/metrics")).text()).match(/^tallystick_stream_offset\{/gm)
-        ?.length ?? 0;
     const traffic = new Traffic(seed, Date.now());
     await using published = startBrokerLoad(traffic, {
       url: () => broker.url,
@@ -208,7 +228,7 @@ faultTest(
     });
     const startedMs = performance.now();
     await waitFor(
-      async () => (await Promise.all(services.map(readBy))).every((count) => count === 2),
+      async () => (await Promise.all(services.map(countReadBy))).every((count) => count === 2),
       { msMax: 30_000, what: "each process to read two partitions" },
     );
     const random = chancesOf(seed);
@@ -223,7 +243,7 @@ faultTest(
       );
       await waitFor(
         async () => {
-          const counts = await Promise.all(services.map(readBy));
+          const counts = await Promise.all(services.map(countReadBy));
           return counts.length === left && counts.reduce((a, b) => a + b, 0) === 6;
         },
         { msMax: 20_000, what: "the partitions to be taken over" },

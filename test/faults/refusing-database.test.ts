@@ -99,7 +99,8 @@ async function whenItsDiskIsFull(seed: number, folder: string): Promise<void> {
   for (const { status } of load.refusals) assert.equal(status, 503);
   await assertAllCounted(url, traffic, service);
   service.kill("SIGTERM");
-  assert.deepEqual(await service.exited, { code: 0, signal: null });
+  const ended = await service.exited;
+  assert.deepEqual(ended, { code: 0, signal: null }, service.stderr().slice(-4000));
 }
 
 await using probe = await temporaryFolder();
