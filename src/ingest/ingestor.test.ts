@@ -8,9 +8,9 @@ import {
   type ParsedItem,
   parseUsageEvents,
 } from "#contract";
-import { anEvent, fixedClock, testDatabase, toNdjson, waitFor } from "#harness";
+import { anEvent, faultProxy, fixedClock, testDatabase, toNdjson, waitFor } from "#harness";
 import { neverCrash, silentLogger } from "#kernel";
-import { type Database, rotateKeyPartition } from "#store";
+import { type Database, openDatabase, rotateKeyPartition } from "#store";
 import {
   type IngestContext,
   type Ingestor,
@@ -401,4 +401,26 @@ test("while the database refuses writes callers are told so in time, and the sam
     ),
   );
   assert.equal(await rawCount(db.database), 11);
+});
+
+test("a lane that loses its connection again and again while it begins uses none of the pool up", async () => {
+  await using db = await testDatabase();
+  await using proxy = await faultProxy({ upstreamPort: Number(new URL(db.url).port) });
+  const connections = 3;
+  const database = await openDatabase({
+    url: proxy.through(db.url),
+    ownerConnectionsMax: connections,
+    apiConnectionsMax: 1,
+    ownerStatementMsMax: 10_000,
+    apiStatementMsMax: 10_000,
+    connectMsMax: 2_000,
+    onIdleError: () => undefined,
+  });
+  const ingestor = await open(database, { lanes: 1 });
+  await ingestor.filtersBuilt;
+  proxy.cutAt("set_config('idle_in_transaction_session_timeout'", connections + 1);
+  assert.deepEqual(statuses(await send(ingestor, [anEvent()])), ["accepted"]);
+  assert.equal(proxy.cutsLeft, 0);
+  await ingestor[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
 });

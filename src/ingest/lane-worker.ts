@@ -119,10 +119,9 @@ export class LaneWorker implements AsyncDisposable {
   }
 
   /** A process that stops in mid-batch holds the lane's row: the server ends its transaction when the lease would end. */
-  async #openSession(): Promise<Session> {
-    const session = await this.#deps.database.openSession();
-    await limitIdleTransactions(session.sql, this.#deps.leaseSeconds);
-    return session;
+  #openSession(): Promise<Session> {
+    const { database, leaseSeconds } = this.#deps;
+    return database.openSession(({ sql }) => limitIdleTransactions(sql, leaseSeconds));
   }
 
   async #closeSession(): Promise<void> {

@@ -233,15 +233,10 @@ export class FoldWorker implements AsyncDisposable {
     };
   }
 
-  async #openSession(): Promise<Session> {
-    const session = await this.#deps.database.openSession();
-    try {
-      await session.transaction((tx) => prepareFoldSession(tx, this.#consumer));
-    } catch (error) {
-      await session[Symbol.asyncDispose]();
-      throw error;
-    }
-    return session;
+  #openSession(): Promise<Session> {
+    return this.#deps.database.openSession((session) =>
+      session.transaction((tx) => prepareFoldSession(tx, this.#consumer)),
+    );
   }
 
   async #takeLease(session: Session): Promise<FoldLease | undefined> {

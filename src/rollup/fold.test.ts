@@ -165,8 +165,8 @@ function pausable(database: Database): {
     pauseFor: (next) => void (pause = next),
     database: {
       ...database,
-      openSession: async () => {
-        const session = await database.openSession();
+      openSession: async (prepare) => {
+        const session = await database.openSession(prepare);
         return {
           ...session,
           transaction: async (work) => {

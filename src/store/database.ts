@@ -65,9 +65,10 @@ export type Database = AsyncDisposable & {
   change<T>(orgId: number | "*", work: (tx: Tx) => Promise<T>): Promise<T>;
   /**
    * A session that lasts until disposed: leases, advisory locks, temporary tables. It plans each statement once,
-   * without its parameters and for indexes: its tables grow from nothing faster than statistics follow.
+   * without its parameters and for indexes: its tables grow from nothing faster than statistics follow. When `prepare`
+   * throws, the session is closed again: nobody else could.
    */
-  openSession(): Promise<Session>;
+  openSession(prepare?: (session: Session) => Promise<unknown>): Promise<Session>;
 };
 
 /** One connection, held until disposed and then closed. */
@@ -165,17 +166,25 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       const begin = `begin; ${enter("tallystick_admin", orgId)}`;
       return await onClient(api, (client) => inTransaction(client, begin, work));
     },
-    openSession: async () => {
+    openSession: async (prepare) => {
       const client = await owner.connect();
       // A lost connection shows at the next statement; unheard, the event would end the process.
       client.on("error", options.onIdleError);
-      await client.query("set plan_cache_mode = force_generic_plan; set enable_seqscan = off");
-      return {
+      const session: Session = {
         sql: sqlOf((config) => client.query(config)),
         transaction: (work) => inTransaction(client, "begin", work),
         // Destroyed rather than returned: a session may hold temporary tables and locks.
         [Symbol.asyncDispose]: async () => client.release(true),
       };
+      try {
+        await client.query("set plan_cache_mode = force_generic_plan; set enable_seqscan = off");
+        await prepare?.(session);
+        return session;
+      } catch (error) {
+        // A connection that is never given back, even a lost one, keeps its place, and the pool would never end.
+        client.release(true);
+        throw error;
+      }
     },
     [Symbol.asyncDispose]: async () => {
       await Promise.all([owner.end(), api.end()]);

@@ -21,6 +21,13 @@ export type FaultProxy = AsyncDisposable & {
   cutAfterCommit(times?: number): void;
   /** How many commits were answered by a cut so far. */
   readonly commitsCut: number;
+  /**
+   * The next `times` times a client sends something with `text` in it, resets the connection instead of passing that on:
+   * the server never sees it.
+   */
+  cutAt(text: string, times?: number): void;
+  /** How often `cutAt` is still to happen. */
+  readonly cutsLeft: number;
   /** Ends the fault; connections that were swallowed from stay broken, as in life. */
   heal(): void;
 };
@@ -34,7 +41,12 @@ type Mode =
 /** Starts a proxy in front of 127.0.0.1:`upstreamPort`. */
 export async function faultProxy(options: { upstreamPort: number }): Promise<FaultProxy> {
   const links = new Set<Link>();
-  const state: ProxyState = { mode: { kind: "pass" }, commitCutsLeft: 0, commitsCut: 0 };
+  const state: ProxyState = {
+    mode: { kind: "pass" },
+    commitCutsLeft: 0,
+    commitsCut: 0,
+    cut: { text: "", left: 0 },
+  };
   const cut = () => {
     for (const link of links) link.reset();
   };
@@ -68,9 +80,14 @@ export async function faultProxy(options: { upstreamPort: number }): Promise<Fau
     get commitsCut() {
       return state.commitsCut;
     },
+    cutAt: (text, times = 1) => (state.cut = { text, left: times }),
+    get cutsLeft() {
+      return state.cut.left;
+    },
     heal: () => {
       state.mode = { kind: "pass" };
       state.commitCutsLeft = 0;
+      state.cut.left = 0;
     },
     [Symbol.asyncDispose]: async () => {
       cut();
@@ -79,7 +96,12 @@ export async function faultProxy(options: { upstreamPort: number }): Promise<Fau
   };
 }
 
-type ProxyState = { mode: Mode; commitCutsLeft: number; commitsCut: number };
+type ProxyState = {
+  mode: Mode;
+  commitCutsLeft: number;
+  commitsCut: number;
+  cut: { text: string; left: number };
+};
 type Link = { reset(): void };
 
 function openLink(client: Socket, upstreamPort: number, state: ProxyState): Link {
@@ -91,6 +113,11 @@ function openLink(client: Socket, upstreamPort: number, state: ProxyState): Link
     upstream.destroy();
   };
   pipe(client, upstream, state, (bytes) => {
+    if (state.cut.left > 0 && bytes.includes(state.cut.text)) {
+      state.cut.left--;
+      reset();
+      return false;
+    }
     if (state.commitCutsLeft > 0 && isCommit(bytes)) {
       state.commitCutsLeft--;
       commitSent = true;
