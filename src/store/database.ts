@@ -118,7 +118,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     lock_timeout: options.apiStatementMsMax,
     options: `${planner} -c role=tallystick_api`,
   });
-  for (const pool of [owner, api]) pool.on("error", options.onIdleError);
+  for (const pool of [owner, api]) {
+    pool.on("error", options.onIdleError);
+    // Between its greeting and whoever waits for it nobody listens to a connection: an error then would end the process.
+    // Whoever uses the connection next is told of it.
+    pool.on("connect", (client) => client.on("error", () => undefined));
+  }
   try {
     await owner.query("select 1");
   } catch (error) {
