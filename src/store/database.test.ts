@@ -37,28 +37,42 @@ function message(type: string, body: string): Buffer {
 }
 
 test("a server that greets and takes its leave in one breath is an outage, and not the end of the process", async () => {
-  const leave = "SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0";
-  const breath = [message("R", "\0\0\0\0"), message("Z", "I"), message("E", leave)];
+  const greeting = [message("R", "\0\0\0\0"), message("Z", "I")];
+  const answer = [message("C", "SELECT 0\0"), message("Z", "I")];
+  const leave = message(
+    "E",
+    "SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0",
+  );
+  let connections = 0;
   const server = createServer((socket) => {
     socket.on("error", () => undefined); // the client hangs up as well
-    socket.once("data", () => socket.end(Buffer.concat(breath)));
+    const isFirst = connections++ === 0;
+    socket.once("data", () => {
+      if (!isFirst) return void socket.end(Buffer.concat([...greeting, leave]));
+      socket.once("data", () => socket.end(Buffer.concat(answer)));
+      socket.write(Buffer.concat(greeting));
+    });
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();
   assert.ok(typeof address === "object" && address !== null);
   try {
+    await using database = await openDatabase({
+      url: `postgres://user:password@127.0.0.1:${address.port}/database`,
+      ownerConnectionsMax: 1,
+      apiConnectionsMax: 1,
+      ownerStatementMsMax: 1000,
+      apiStatementMsMax: 1000,
+      connectMsMax: 1000,
+      onIdleError: () => undefined,
+    });
+    await assert.rejects(database.openSession(), isConnectionLost);
     await assert.rejects(
-      openDatabase({
-        url: `postgres://user:password@127.0.0.1:${address.port}/database`,
-        ownerConnectionsMax: 1,
-        apiConnectionsMax: 1,
-        ownerStatementMsMax: 1000,
-        apiStatementMsMax: 1000,
-        connectMsMax: 1000,
-        onIdleError: () => undefined,
-      }),
+      database.transaction(({ sql }) => sql`select 1`),
+      isConnectionLost,
     );
+    assert.ok(connections >= 2);
   } finally {
     server.close();
   }
