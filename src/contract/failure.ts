@@ -9,6 +9,7 @@ export const FAILURE_CODES = [
   "cross_site",
   "not_found",
   "already_exists",
+  "wrong_state",
   "unknown_zone",
   "unsupported_granularity",
   "unsupported_combination",
@@ -57,3 +58,10 @@ export class Failure extends Error {
     this.retryAfterSeconds = options.retryAfterSeconds;
   }
 }
+
+/** What everybody hears about an org that they cannot see, whether or not it is there. */
+export const noSuchOrg = (): Failure => new Failure("not_found", "There is no such org.");
+
+/** One place of a request (a JSON pointer: "/body/roles") that cannot be as it was sent, and why. */
+export const refuseField = (pointer: string, code: string, message: string): Failure =>
+  new Failure("invalid_request", message, { details: [{ pointer, code, message }] });

@@ -1,6 +1,7 @@
 export * from "./usage-event.ts";
 export * from "./outcomes.ts";
 export * from "./failure.ts";
+export * from "./text-fields.ts";
 export * from "./rollup-grid.ts";
 export * from "./batch-ledger.ts";
 export * from "./key-table.ts";
@@ -12,5 +13,8 @@ export * from "./month.ts";
 export * from "./event-parse.ts";
 export * from "./error-class.ts";
 export * from "./price.ts";
+export * from "./rate-event.ts";
+export * from "./cost-basis.ts";
+export * from "./tags.ts";
 export * from "./token-conventions.ts";
 export type { TokenConvention } from "./token-layouts.ts";

@@ -126,6 +126,13 @@ test("bytes that no sketch has are refused, and never loop or crash", () => {
   );
 });
 
+test("what is taken from a sketch of very many bins leaves the rest", () => {
+  const many = Array.from({ length: 5000 }, (_, i) => i * i);
+  const sketch = sketchOf([...many, 7, 70_000]);
+  sketch.merge(sketchOf(many), -1);
+  assert.deepEqual(sketch.encode(), sketchOf([7, 70_000]).encode());
+});
+
 test("a sketch merged with itself counts everything twice", () => {
   const sketch = sketchOf([1, 1, 500, 70_000]);
   sketch.merge(sketch);
@@ -134,6 +141,42 @@ test("a sketch merged with itself counts everything twice", () => {
     [...sketch.bins()].map(([, count]) => count),
     [4, 2, 2],
   );
+});
+
+test("latencies taken away leave the sketch of the others, however the difference is put together", () => {
+  fc.assert(
+    fc.property(latencies, latencies, latencies, (kept, gone, added) => {
+      const stored = sketchOf([...kept, ...gone]).encode();
+      const less = new LatencySketch();
+      for (const ms of gone) less.add(ms, -1);
+      const difference = sketchOf(added);
+      difference.merge(less);
+      assert.equal(difference.count, added.length - gone.length);
+      assert.deepEqual(difference.encodeWith(stored), sketchOf([...kept, ...added]).encode());
+      difference.merge(sketchOf(gone));
+      for (const ms of added) difference.add(ms, -1);
+      assert.ok(difference.isEmpty);
+      assert.deepEqual(difference.encodeWith(stored), stored);
+      const left = sketchOf([...kept, ...gone]);
+      left.merge(sketchOf(gone), -1);
+      assert.deepEqual(left.encode(), sketchOf(kept).encode());
+      assert.equal(left.quantile(0.9), sketchOf(kept).quantile(0.9));
+    }),
+  );
+});
+
+test("no sketch holds less than nothing: taking more than there is of a bin is refused", () => {
+  const taken = new LatencySketch();
+  taken.add(500, -2);
+  taken.add(70, 2);
+  assert.ok(!taken.isEmpty);
+  assert.deepEqual(
+    taken.encodeWith(sketchOf([500, 500, 3]).encode()),
+    sketchOf([3, 70, 70]).encode(),
+  );
+  for (const stored of [sketchOf([500, 3, 3]), new LatencySketch()])
+    assert.throws(() => taken.encodeWith(stored.encode()), RangeError);
+  assert.throws(() => taken.encode(), RangeError);
 });
 
 test("what is no latency is refused", () => {

@@ -61,6 +61,9 @@ export function valueOfBin(bin: number): number {
  *
  * Encoded as unsigned LEB128 pairs (bins skipped since the last one, count ≥ 1), in bin order: equal sketches have
  * equal bytes, and the empty one has none.
+ *
+ * A sketch that latencies were also taken from is a difference: bins may be below 0 until it is added to one that holds
+ * them. It has neither bytes of its own nor quantiles.
  */
 export class LatencySketch {
   #count = 0;
@@ -76,29 +79,37 @@ export class LatencySketch {
     return sketch;
   }
 
-  /** How many latencies were added. */
+  /** How many latencies were added, less those taken away. */
   get count(): number {
     return this.#count;
   }
 
-  /** Adds one latency in whole milliseconds, 0 … 2^31-1, `times` over. Throws a RangeError when it is none. */
+  /** Whether no bin holds anything: adding it to another changes nothing. */
+  get isEmpty(): boolean {
+    return this.#count === 0 && (this.#dense ?? this.#sparseCounts).every((count) => count === 0);
+  }
+
+  /**
+   * Adds one latency in whole milliseconds, 0 … 2^31-1, `times` over, or takes it away as often when that is below 0.
+   * Throws a RangeError when it is none.
+   */
   add(ms: number, times = 1): void {
     this.#addToBin(binOf(ms), times);
   }
 
-  /** Adds all of another sketch, which stays as it is. */
-  merge(other: LatencySketch): void {
+  /** Adds all of another sketch, which stays as it is, or takes it away. */
+  merge(other: LatencySketch, sign: 1 | -1 = 1): void {
     const dense = other.#dense;
     if (dense === null) {
       const size = other.#sparseBins.length;
       for (let i = 0; i < size; i++) {
-        this.#addToBin(other.#sparseBins[i] ?? 0, other.#sparseCounts[i] ?? 0);
+        this.#addToBin(other.#sparseBins[i] ?? 0, sign * (other.#sparseCounts[i] ?? 0));
       }
       return;
     }
     for (let bin = 0; bin < dense.length; bin++) {
       const count = dense[bin] ?? 0;
-      if (count > 0) this.#addToBin(bin, count);
+      if (count !== 0) this.#addToBin(bin, sign * count);
     }
   }
 
@@ -149,14 +160,15 @@ export class LatencySketch {
     this.#dense?.fill(0);
   }
 
-  /** The sketch's bytes. */
+  /** The sketch's bytes. Throws a RangeError when a bin is below 0. */
   encode(): Buffer {
     return this.encodeWith(NOTHING);
   }
 
   /**
    * The bytes of this sketch and an encoded one together, without building the sum: the way to add a little to a
-   * stored sketch. Throws a RangeError on bytes that no sketch has.
+   * stored sketch, or to take something from it. Throws a RangeError on bytes that no sketch has, and when more is taken
+   * from a bin than it holds.
    */
   encodeWith(encoded: Uint8Array): Buffer {
     const stored = new EncodedBins(encoded);
@@ -172,7 +184,8 @@ export class LatencySketch {
         count += stored.count;
         stored.next();
       }
-      writer.add(bin, count);
+      if (count < 0) throw new RangeError("more latencies are taken from a sketch than it holds");
+      if (count > 0) writer.add(bin, count);
     }
     for (; stored.bin < LATENCY_BINS; stored.next()) writer.add(stored.bin, stored.count);
     return writer.finish();
@@ -199,15 +212,10 @@ export class LatencySketch {
   /** The bins that hold something, ascending, each with its count. */
   *bins(): Generator<readonly [bin: number, count: number]> {
     const dense = this.#dense;
-    if (dense === null) {
-      for (let i = 0; i < this.#sparseBins.length; i++) {
-        yield [this.#sparseBins[i] ?? 0, this.#sparseCounts[i] ?? 0];
-      }
-      return;
-    }
-    for (let bin = 0; bin < dense.length; bin++) {
-      const count = dense[bin] ?? 0;
-      if (count > 0) yield [bin, count];
+    const size = dense === null ? this.#sparseBins.length : dense.length;
+    for (let i = 0; i < size; i++) {
+      const count = dense === null ? (this.#sparseCounts[i] ?? 0) : (dense[i] ?? 0);
+      if (count !== 0) yield [dense === null ? (this.#sparseBins[i] ?? 0) : i, count];
     }
   }
 

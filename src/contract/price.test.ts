@@ -307,6 +307,12 @@ test("a price that cannot be rated with is refused with every fault and where it
     ["/perMillion"],
   );
   assert.deepEqual(listPriceFaults({ ...perMillion({ input: "1" }), currency: "QQQ" }).length, 1);
+  assert.deepEqual(
+    listPriceFaults({ ...perMillion({ input: "1" }), chargedOutcomes: ["client", "client"] }).map(
+      ({ pointer }) => pointer,
+    ),
+    ["/chargedOutcomes"],
+  );
   assert.deepEqual(listPriceFaults(TIERED), []);
 });
 

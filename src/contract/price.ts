@@ -1,6 +1,6 @@
 import { Failure, type FailureDetail } from "./failure.ts";
 import { isKnownCurrency } from "./money.ts";
-import { packCurrency, type TokenClasses } from "./usage-event.ts";
+import { type OutcomeName, OUTCOMES, packCurrency, type TokenClasses } from "./usage-event.ts";
 
 /** The token classes of an event by the names that prices use; each is a field of `TokenClasses` with "Tokens" behind. */
 export const TOKEN_CLASSES = [
@@ -39,7 +39,12 @@ export type Price = {
   readonly perSecond?: string | undefined;
   /** In rising order of `aboveInputTokens`. */
   readonly tiers?: readonly PriceTier[] | undefined;
+  /** Outcomes of calls that are charged; all others cost nothing, which is a price. Left out: CHARGED_OUTCOMES. */
+  readonly chargedOutcomes?: readonly OutcomeName[] | undefined;
 };
+
+/** What is charged where a price does not say: answers, and what a cancelled call used until then. Errors are not. */
+export const CHARGED_OUTCOMES: readonly OutcomeName[] = ["success", "cancelled"];
 
 /** What is to be paid for: one call, a batch record, or (where the price is linear) a sum of any calls. */
 export type RateableUsage = { readonly [K in keyof TokenClasses]: number | bigint } & {
@@ -90,7 +95,7 @@ export function listPriceFaults(price: Price): FailureDetail[] {
     if (!isPriceText(text))
       fault(pointer, 'must be a decimal of 0 or more as text, such as "0.15"; "0" is free');
 
-  const { perRequest, perSecond, tiers = [] } = price;
+  const { perRequest, perSecond, tiers = [], chargedOutcomes = CHARGED_OUTCOMES } = price;
   const isCharging = perRequest !== undefined || perSecond !== undefined;
   if (!isCharging && !namesClass(price.perMillion))
     fault("/perMillion", 'must price something; a model that costs nothing has the price "0"');
@@ -101,6 +106,11 @@ export function listPriceFaults(price: Price): FailureDetail[] {
     if (!namesClass(perMillion))
       fault(`/tiers/${index}/perMillion`, "must price at least one token class");
   }
+  if (new Set(chargedOutcomes).size < chargedOutcomes.length)
+    fault("/chargedOutcomes", "names an outcome twice");
+  for (const [index, outcome] of chargedOutcomes.entries())
+    if (!OUTCOMES.includes(outcome))
+      fault(`/chargedOutcomes/${index}`, `must be one of ${OUTCOMES.join(", ")}`);
   return faults;
 }
 

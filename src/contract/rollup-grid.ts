@@ -1,5 +1,8 @@
-/** What usage is broken down by. One rollup table per dimension and grain; member 0 of "org" is the org itself. */
-export const DIMENSIONS = ["org", "model", "client", "actor"] as const;
+/**
+ * What usage is broken down by. One rollup table per dimension and grain; member 0 of "org" is the org itself. An event
+ * has one member of each but "tag": there it has one for each declared key that its metadata has (contract/tags.ts), often none.
+ */
+export const DIMENSIONS = ["org", "model", "client", "actor", "tag"] as const;
 export type Dimension = (typeof DIMENSIONS)[number];
 
 /** Bucket widths kept, finest first. Buckets are UTC-aligned and half-open. */
@@ -16,12 +19,13 @@ export const rollupTable = (dimension: Dimension, grain: Grain): string =>
 /** Each consumer folds its own dimensions under its own watermark: people are many and change most rows, so they go slower. */
 export const CONSUMERS = {
   usage: ["org", "model"],
-  people: ["client", "actor"],
+  people: ["client", "actor", "tag"],
 } as const satisfies Record<string, readonly Dimension[]>;
 export type Consumer = keyof typeof CONSUMERS;
+export const CONSUMER_NAMES: readonly Consumer[] = ["usage", "people"];
 
 /** Dictionary kinds (dictionary.kind). */
-export const MEMBER_KIND = { model: 1, client: 2, actor: 3, errorCode: 4 } as const;
+export const MEMBER_KIND = { model: 1, client: 2, actor: 3, errorCode: 4, tag: 5 } as const;
 /** Member ids that are no dictionary rows. */
 export const MEMBER_NONE = 0;
 export const MEMBER_OTHER = -1;

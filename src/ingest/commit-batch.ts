@@ -1,5 +1,6 @@
 import { encodeBatchLedger, type IngestOutcome, type UsageEvent } from "#contract";
 import type { Clock, Crash } from "#kernel";
+import type { PriceRaters } from "#pricing";
 import {
   advanceLane,
   batchIdOf,
@@ -12,7 +13,7 @@ import {
   KeyRows,
   type Lane,
   type LaneAdvance,
-  lockKeysShared,
+  lockForBatch,
   type Session,
   type Tx,
 } from "#store";
@@ -22,7 +23,13 @@ import type { PreparedBatch } from "./prepared-batch.ts";
 /** Another process took the lane over, or this batch is committed already. Nothing was written. */
 export class LaneLost extends Error {}
 
-export type CommitDeps = { keyLedger: KeyLedger; clock: Clock; crash: Crash; leaseSeconds: number };
+export type CommitDeps = {
+  keyLedger: KeyLedger;
+  prices: PriceRaters;
+  clock: Clock;
+  crash: Crash;
+  leaseSeconds: number;
+};
 
 export type CommitRequest = {
   batch: PreparedBatch;
@@ -42,7 +49,8 @@ const ROWS_PER_TURN = 512;
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /**
- * The transaction that makes events count: fence, keys, raw rows, quarantine and control totals, all or nothing.
+ * The transaction that makes events count: fence, keys, raw rows with what the price book's newest version says they
+ * cost, quarantine and control totals, all or nothing.
  * `onJudged` learns the outcomes before the COMMIT, for the case that its answer is lost. Safe to call again with the
  * same batch after any failure.
  */
@@ -57,7 +65,7 @@ export async function commitBatch(
   const { batch, place } = request;
   deps.crash("before_begin");
   const noteCommitted = await session.transaction(async (tx) => {
-    await lockKeysShared(tx);
+    await lockForBatch(tx);
     const advanced = await advanceLane(tx.sql, lane, {
       position: request.positionTo,
       leaseSeconds: deps.leaseSeconds,
@@ -121,6 +129,7 @@ async function writeAccepted(
     return { minOccurredAtUs: null, maxOccurredAtUs: null, noteKeys: () => undefined };
   const keyRows = new KeyRows(accepted.length * KEY_ROW_BYTES);
   const eventRows = new EventRows(accepted.length * EVENT_ROW_BYTES);
+  const prices = await deps.prices.at(tx, lane.priceVersion);
   const claimed: UsageEvent["key"][] = [];
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
@@ -130,7 +139,7 @@ async function writeAccepted(
     if (!event || !ids) throw new Error("an accepted item has an event and its ids");
     claimed.push(event.key);
     keyRows.add(event.key, event.contentHash, ids.orgId);
-    eventRows.add(event, ids, batchId);
+    eventRows.add(event, ids, batchId, prices.find(event));
     if (event.occurredAtUs < min) min = event.occurredAtUs;
     if (event.occurredAtUs > max) max = event.occurredAtUs;
     if (n % ROWS_PER_TURN === ROWS_PER_TURN - 1) await nextTurn();

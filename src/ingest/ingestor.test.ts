@@ -42,6 +42,7 @@ const SETTINGS: IngestSettings = {
     clientsMax: 20,
     actorsMax: 20,
     errorCodesMax: 20,
+    tagValuesMax: 3,
   },
   keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
 };

@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import type { Registry } from "prom-client";
 import { Failure, type IngestOutcome, type ParsedItem, type Rejection } from "#contract";
 import { type Clock, type Crash, type Logger, retry } from "#kernel";
+import { PriceRaters } from "#pricing";
 import { classifyError, type Database, findOutage, isPartitionMissing, type Lane } from "#store";
 import { LaneLost } from "./commit-batch.ts";
 import { createIngestMetrics, type IngestMetrics } from "./ingest-metrics.ts";
@@ -55,7 +56,7 @@ export type Ingestor = AsyncDisposable & {
     items: readonly ParsedItem[],
     context: Pick<IngestContext, "backfill" | "writesFor">,
   ): Promise<IngestOutcome[]>;
-  /** Heeds at once that orgs were suspended, deleted or made active; otherwise that takes seconds. */
+  /** Heeds at once that orgs were suspended, deleted or made active, or have declared tags; otherwise that takes seconds. */
   refreshOrgs(): Promise<void>;
   /** Commits under a lane that was claimed, and renews its lease with each batch. Disposing gives the lane back, so that others need not wait for its lease. */
   openLane(lane: Lane, leaseSeconds: number): PositionedLane;
@@ -115,6 +116,7 @@ export async function openIngestor(deps: IngestDeps): Promise<Ingestor> {
 class GroupCommit implements Ingestor {
   readonly #deps: IngestDeps;
   readonly #keyLedger: KeyLedger;
+  readonly #prices = new PriceRaters();
   readonly #partitions: RawPartitions;
   readonly #preparer: BatchPreparer;
   readonly #queue: WorkQueue;
@@ -269,6 +271,7 @@ class GroupCommit implements Ingestor {
     return {
       database,
       keyLedger: this.#keyLedger,
+      prices: this.#prices,
       clock,
       logger,
       crash,

@@ -36,6 +36,7 @@ const open = (database: Database, { registersOrgs = true } = {}): Promise<Ingest
         clientsMax: 20,
         actorsMax: 20,
         errorCodesMax: 20,
+        tagValuesMax: 3,
       },
       keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
     },

@@ -8,7 +8,7 @@ import {
   type Database,
   KeyRows,
   listKeyPartitions,
-  lockKeysShared,
+  lockForBatch,
   openFirstKeyPartition,
   rotateKeyPartition,
   table,
@@ -51,7 +51,7 @@ async function claim(
   { isNoted = true, beforeCommit }: { isNoted?: boolean; beforeCommit?: (tx: Tx) => void } = {},
 ): Promise<void> {
   const note = await database.transaction(async (tx) => {
-    await lockKeysShared(tx);
+    await lockForBatch(tx);
     const lane = await lookAtPartitions(database);
     const noteCommitted = ledger.remember(lane, keys);
     const rows = new KeyRows(keys.length * 42);

@@ -8,7 +8,7 @@ import {
   type FoundKey,
   getDedupFloorMs,
   type KeyPartition,
-  type LaneAdvance,
+  type KeyPartitions,
   listKeyPartitions,
   listKeysInRaw,
   listKnownKeys,
@@ -129,7 +129,7 @@ export class KeyLedger implements AsyncDisposable {
    */
   async listKnown(
     tx: Tx,
-    lane: LaneAdvance,
+    lane: KeyPartitions,
     questions: readonly KeyQuestion[],
   ): Promise<FoundKey[]> {
     if (questions.length === 0) return [];
@@ -159,7 +159,7 @@ export class KeyLedger implements AsyncDisposable {
   }
 
   /** Adds keys that this process is about to claim in the open partition. Call what it returns once they are committed. */
-  remember(lane: LaneAdvance, keys: readonly Key[]): () => void {
+  remember(lane: KeyPartitions, keys: readonly Key[]): () => void {
     const gathering = this.#gathering;
     if (!gathering || gathering.no !== lane.openKeyPartition) return () => undefined;
     for (const [a, b, c, d] of keys) gathering.filter.add(a, b, c, d);

@@ -1,5 +1,6 @@
 import type { IngestOutcome } from "#contract";
 import type { Clock, Crash, Logger } from "#kernel";
+import type { PriceRaters } from "#pricing";
 import {
   classifyError,
   type Database,
@@ -20,6 +21,7 @@ import type { KeyLedger } from "./key-ledger.ts";
 export type LaneWorkerDeps = {
   database: Database;
   keyLedger: KeyLedger;
+  prices: PriceRaters;
   clock: Clock;
   logger: Logger;
   crash: Crash;

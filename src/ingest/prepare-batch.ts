@@ -1,6 +1,7 @@
 import { ACCEPTED, type IngestOutcome, type Rejection, type UsageEvent } from "#contract";
 import type { Database, EventIds } from "#store";
 import { type CommitRequest, daysOf } from "./commit-batch.ts";
+import { DeclaredTags } from "./declared-tags.ts";
 import { OrgRules, rejectUnknownOrg } from "./judge-org.ts";
 import { judgeTime, reject, rejectedAs, type TimeRules } from "./judge-time.ts";
 import { MemberIds, type MemberLimits } from "./members.ts";
@@ -19,6 +20,7 @@ export class BatchPreparer {
   readonly #partitions: RawPartitions;
   readonly #members: MemberIds;
   readonly #orgRules: OrgRules;
+  readonly #tags: DeclaredTags;
 
   constructor(
     database: Database,
@@ -27,13 +29,14 @@ export class BatchPreparer {
   ) {
     this.#settings = settings;
     this.#partitions = partitions;
-    this.#members = new MemberIds(database, settings.members);
+    this.#tags = new DeclaredTags(database);
+    this.#members = new MemberIds(database, settings.members, (orgId) => this.#tags.keysOf(orgId));
     this.#orgRules = new OrgRules(database);
   }
 
-  /** Reads which orgs are suspended or deleted. */
-  refreshOrgs(): Promise<void> {
-    return this.#orgRules.refresh();
+  /** Reads which orgs are suspended or deleted, and which tags they have declared. */
+  async refreshOrgs(): Promise<void> {
+    await Promise.all([this.#orgRules.refresh(), this.#tags.refresh()]);
   }
 
   /** What the rules say of each item. Whether it is a duplicate or a conflict is for the commit to find out. */

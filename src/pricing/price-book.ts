@@ -104,6 +104,50 @@ const findHolding = (
 export const holdsAt = ({ from, to }: Pick<StoredPrice, "from" | "to">, atUs: number): boolean =>
   (from === null || from.getTime() * 1000 <= atUs) && (to === null || atUs < to.getTime() * 1000);
 
+/** Every entry of the book that is about a model's calls and an org, whenever it holds and whichever comes first. */
+export const listPricesAbout = (
+  book: PriceBook,
+  { modelId, orgId }: Pick<PriceQuestion, "modelId" | "orgId">,
+): ModelPrice[] =>
+  [book.byOrg.get(orgId), ...book.general].flatMap((shelf) =>
+    shelf === undefined
+      ? []
+      : [
+          ...(shelf.exact.get(modelId) ?? []),
+          ...shelf.prefixLengths.flatMap(
+            (length) => shelf.byPrefix.get(modelId.slice(0, length)) ?? [],
+          ),
+        ],
+  );
+
+/** As `listPricesAbout`, the pools that the calls may share. */
+export const listPoolsAbout = (
+  book: PriceBook,
+  { modelId, orgId }: Pick<PriceQuestion, "modelId" | "orgId">,
+): PoolPrice[] =>
+  book.pools.filter(
+    (pool) =>
+      (pool.orgId === null || pool.orgId === orgId) &&
+      pool.terms.models.some((pattern) => {
+        const prefix = prefixOf(pattern);
+        return prefix === null ? pattern === modelId : modelId.startsWith(prefix);
+      }),
+  );
+
+/**
+ * The instants (µs) at which the price of a model's calls for an org may become another, in rising order: between two of
+ * them `findPrice` answers the same.
+ */
+export function listPriceTurns(
+  book: PriceBook,
+  calls: Pick<PriceQuestion, "modelId" | "orgId">,
+): number[] {
+  const turns = new Set<number>();
+  for (const { from, to } of listPricesAbout(book, calls))
+    for (const at of [from, to]) if (at !== null) turns.add(at.getTime() * 1000);
+  return [...turns].toSorted((a, b) => a - b);
+}
+
 const beginningsOf = (text: string): string[] =>
   Array.from({ length: text.length + 1 }, (_, length) => text.slice(0, length));
 

@@ -1,9 +1,11 @@
 import { z } from "zod";
 import {
+  CHARGED_OUTCOMES,
   type FailureDetail,
   formatPriceText,
   isKnownCurrency,
   listPriceFaults,
+  OUTCOMES,
   packCurrency,
   type Price,
   type TokenClass,
@@ -109,6 +111,14 @@ const priceFields = {
     .max(TIERS_MAX)
     .optional()
     .describe("Prices of calls with a long input."),
+  chargedOutcomes: z
+    .array(z.enum(OUTCOMES, { error: `must be one of ${OUTCOMES.join(", ")}` }))
+    .max(OUTCOMES.length)
+    .readonly()
+    .optional()
+    .describe(
+      `Outcomes of calls that are charged; the others cost nothing. ${CHARGED_OUTCOMES.join(" and ")} when left out.`,
+    ),
 };
 
 /** What the calls of a model cost, as it is said in a file or a request. */
@@ -153,14 +163,17 @@ function priceOf(order: {
   perRequest?: string | undefined;
   perSecond?: string | undefined;
   tiers?: Price["tiers"];
+  chargedOutcomes?: Price["chargedOutcomes"];
 }): Price {
   const { currency: code, perMillion: amounts, perRequest, perSecond, tiers } = order;
+  const { chargedOutcomes } = order;
   return {
     currency: code,
     perMillion: amounts,
     ...(perRequest !== undefined && { perRequest }),
     ...(perSecond !== undefined && { perSecond }),
     ...(tiers !== undefined && tiers.length > 0 && { tiers }),
+    ...(chargedOutcomes !== undefined && { chargedOutcomes }),
   };
 }
 

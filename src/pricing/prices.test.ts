@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { parse } from "yaml";
 import { Failure } from "#contract";
 import { testDatabase, type TestDatabase } from "#harness";
 import type { Database, PriceLayer } from "#store";
 import { findPrice } from "./price-book.ts";
-import { readPriceFiles } from "./price-file.ts";
-import type { PriceList } from "./price-order.ts";
+import { type PriceList, priceList } from "./price-order.ts";
 import { applyPrices, getOrgPrices, listBookPage, previewPrices, readPriceBook } from "./prices.ts";
 
 const DID = {
@@ -16,11 +16,7 @@ const DID = {
 };
 const NOON_MS = Date.parse("2026-11-20T12:00:00Z");
 
-function listOf(text: string): PriceList {
-  const { prices, faults } = readPriceFiles([{ name: "prices.yaml", text }]);
-  assert.ok(prices, JSON.stringify(faults));
-  return prices;
-}
+const listOf = (text: string): PriceList => priceList.parse(parse(text, { schema: "failsafe" }));
 
 const order = (text: string, layer: PriceLayer = "own") => ({ layer, list: listOf(text) });
 const apply = (database: Database, text: string, layer?: PriceLayer) =>
@@ -172,7 +168,7 @@ test("a list with one mistake changes nothing, and the mistake is named", async 
       {
         pointer: "/body/prices/3/orgId",
         code: "unknown_org",
-        message: "There is no org nobody (prices.yaml).",
+        message: "There is no org nobody (api).",
       },
     ]);
     return true;

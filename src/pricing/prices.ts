@@ -1,4 +1,4 @@
-import { Failure, type FailureDetail } from "#contract";
+import { Failure, type FailureDetail, noSuchOrg } from "#contract";
 import {
   appendAudit,
   type AuditEntry,
@@ -10,7 +10,10 @@ import {
   listOrgIds,
   listPricePage,
   listPrices,
+  listPricesAt,
+  listPricesEver,
   lockPrices,
+  lockRatingAlone,
   type PriceEntry,
   type PriceFilter,
   type PriceLayer,
@@ -44,6 +47,20 @@ export async function readPriceBook({ sql }: Pick<Tx, "sql">): Promise<PriceBook
   const version = await getPriceVersion(sql);
   const entries = await listPrices(sql, { layer: null, limit: 4 * PRICES_MAX });
   return createPriceBook(version, entries);
+}
+
+/** The prices that were in force under a version of the book. */
+export async function readPriceBookAt(
+  { sql }: Pick<Tx, "sql">,
+  version: number,
+): Promise<PriceBook> {
+  const entries = await listPricesAt(sql, { version, limit: 4 * PRICES_MAX });
+  return createPriceBook(version, entries);
+}
+
+/** All prices that were ever in force, some beside one another: a book to ask what there was, and not what holds. */
+export async function readPricesEver({ sql }: Pick<Tx, "sql">): Promise<PriceBook> {
+  return createPriceBook(await getPriceVersion(sql), await listPricesEver(sql));
 }
 
 /** What an apply did, or would do: the version of the book that it leads to, and every difference. */
@@ -91,6 +108,7 @@ export async function applyPrices(
       target: order.layer,
       details: { version: next, added: added.length, retired: retired.length },
     });
+    await lockRatingAlone(tx);
     return { version: next, changes };
   });
 }
@@ -186,8 +204,7 @@ export async function getOrgPrices(
   { orgId, model, atMs }: { orgId: string; model?: string | undefined; atMs: number },
 ): Promise<OrgPrices> {
   const org = await findOrgRecord(database.sql, orgId);
-  if (org === undefined || org.status === "deleted")
-    throw new Failure("not_found", "There is no such org.");
+  if (org === undefined || org.status === "deleted") throw noSuchOrg();
   const book = await database.withOrg(org.id, readPriceBook);
   const at = { orgId, atUs: atMs * 1000 };
   const found = model === undefined ? undefined : findPrice(book, { ...at, modelId: model });

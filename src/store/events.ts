@@ -1,4 +1,4 @@
-import type { UsageEvent } from "#contract";
+import type { EventRater, UsageEvent } from "#contract";
 import type { Sql, Tx } from "./database.ts";
 
 /** The dictionary ids of one event. */
@@ -9,22 +9,26 @@ export type EventIds = {
   actorId: number;
   errorCodeId: number;
   sourceId: number;
+  /** One of each declared key that the event has a value of; null: none. */
+  tagIds: readonly number[] | null;
 };
 
 const COLUMNS =
   "occurred_at, batch_id, event_key, content_hash, org_id, model_id, client_id, actor_id, error_code_id, requests, " +
   "input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens, output_tokens, reasoning_tokens, " +
-  "source_id, outcome, currency, flags, latency_ms, ttft_ms, cost_nano, event_id, metadata, extra";
+  "source_id, outcome, currency, flags, latency_ms, ttft_ms, cost_nano, event_id, metadata, extra, rated_nano, price_id, " +
+  "rated_currency, tag_ids";
 
 /** Lengths of the twenty columns that are never null; they come first, so every row starts alike. */
 const FIXED_WIDTHS = [8, 8, 16, 8, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 2, 2, 2, 2];
 const FIXED_BYTES = 2 + FIXED_WIDTHS.reduce((sum, width) => sum + 4 + width, 0);
-const COLUMN_COUNT = FIXED_WIDTHS.length + 6;
+const COLUMN_COUNT = FIXED_WIDTHS.length + 10;
 
 const SIGNATURE = Buffer.from("5047434f50590aff0d0a00" + "00000000" + "00000000", "hex");
 /** Microseconds between the Unix epoch and PostgreSQL's (2000-01-01). */
 const PG_EPOCH_US = 946_684_800_000_000;
 const WORD = 4_294_967_296;
+const INT4_OID = 23;
 
 /** The fixed columns of a row with their lengths in place and zeros for values. */
 const FIXED_TEMPLATE = (() => {
@@ -85,9 +89,13 @@ export class CopyBuffer {
   }
 }
 
+/** What rates an event: an entry of the price book by its id, and what that makes of it (contract/rate-event.ts). */
+export type EventPrice = EventRater & { readonly priceId: number };
+
 /** Rows for `copyEvents`. */
 export class EventRows extends CopyBuffer {
-  add(event: UsageEvent, ids: EventIds, batchId: number): void {
+  /** Without a price the event is unpriced. */
+  add(event: UsageEvent, ids: EventIds, batchId: number, price: EventPrice | undefined): void {
     this.reserve(FIXED_BYTES + 256);
     const base = this.at;
     FIXED_TEMPLATE.copy(this.bytes, base);
@@ -124,7 +132,48 @@ export class EventRows extends CopyBuffer {
     this.text(event.isUuidKey ? null : event.eventId);
     this.text(event.metadata);
     this.text(event.extra);
+    this.#rating(event, price);
+    this.#int4Array(ids.tagIds);
     this.rows++;
+  }
+
+  #rating(event: UsageEvent, price: EventPrice | undefined): void {
+    this.reserve(32);
+    const nano = price === undefined ? null : price.rate(event);
+    this.#optionalInt8(nano);
+    this.#optionalInt4(price === undefined ? null : price.priceId);
+    if (price === undefined || nano === null) {
+      this.view.setInt32(this.at, -1);
+      this.at += 4;
+      return;
+    }
+    this.view.setInt32(this.at, 2);
+    this.view.setInt16(this.at + 4, price.currency);
+    this.at += 6;
+  }
+
+  #int4Array(values: readonly number[] | null): void {
+    if (values === null) {
+      this.reserve(4);
+      this.view.setInt32(this.at, -1);
+      this.at += 4;
+      return;
+    }
+    this.reserve(24 + values.length * 8);
+    const view = this.view;
+    view.setInt32(this.at, 20 + values.length * 8);
+    // Dimensions, whether any element is null, type of the elements, how many there are, number of the first.
+    view.setInt32(this.at + 4, 1);
+    view.setInt32(this.at + 8, 0);
+    view.setInt32(this.at + 12, INT4_OID);
+    view.setInt32(this.at + 16, values.length);
+    view.setInt32(this.at + 20, 1);
+    this.at += 24;
+    for (const value of values) {
+      view.setInt32(this.at, 4);
+      view.setInt32(this.at + 4, value);
+      this.at += 8;
+    }
   }
 
   #optionalInt4(value: number | null): void {

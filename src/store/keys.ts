@@ -1,5 +1,6 @@
 import { type Database, type Sql, table, type Tx } from "./database.ts";
 import { CopyBuffer, type FoundKey } from "./events.ts";
+import { RATING_LOCK } from "./prices.ts";
 
 /** One table of the key ledger. Exactly one is open; the others only answer questions until they are dropped. */
 export type KeyPartition = {
@@ -13,8 +14,11 @@ const keyTable = (no: number) => table(`event_key_${no}`);
 
 /** Every batch holds this lock shared while it writes keys; rotation takes it alone, so no batch straddles one. */
 const KEY_LOCK = "hashtext('tallystick key rotation')";
-export const lockKeysShared = (tx: Tx): Promise<unknown> =>
-  tx.exec(`select pg_advisory_xact_lock_shared(${KEY_LOCK})`);
+/** The locks of a batch, held until its transaction ends: for its keys, and for the price book (`lockRatingAlone`). */
+export const lockForBatch = (tx: Tx): Promise<unknown> =>
+  tx.exec(
+    `select pg_advisory_xact_lock_shared(${KEY_LOCK}), pg_advisory_xact_lock_shared(${RATING_LOCK})`,
+  );
 export const lockKeysAlone = (tx: Tx): Promise<unknown> =>
   tx.exec(`select pg_advisory_xact_lock(${KEY_LOCK})`);
 

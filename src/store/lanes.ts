@@ -52,12 +52,17 @@ export const insertLane = async (
 };
 
 /** What `advanceLane` found. */
-export type LaneAdvance = { openKeyPartition: number; oldestKeyPartition: number };
+export type LaneAdvance = KeyPartitions & {
+  /** Newest version of the price book. */
+  priceVersion: number;
+};
+/** The key partition that keys are written to, and the first of those that answer questions. */
+export type KeyPartitions = { openKeyPartition: number; oldestKeyPartition: number };
 
 /**
  * The fence: moves the lane to the next batch and its next position, or finds it lost (undefined: another process holds
- * it, this batch is in already, or its position was set by an operator). Also reads which key partitions there are,
- * under the lock the transaction holds. Locks the lane's row.
+ * it, this batch is in already, or its position was set by an operator). Also reads which key partitions there are and
+ * the price book's version, under the locks the transaction holds. Locks the lane's row.
  */
 export const advanceLane = async (
   sql: Sql,
@@ -74,7 +79,8 @@ export const advanceLane = async (
        and batch_no = ${lane.batchNo}
        and position is not distinct from ${lane.position}
     returning (select no from event_key_partition where closed_at is null) as "openKeyPartition",
-              (select min(no) from event_key_partition) as "oldestKeyPartition"`;
+              (select min(no) from event_key_partition) as "oldestKeyPartition",
+              (select max(version) from price_version) as "priceVersion"`;
   return row;
 };
 

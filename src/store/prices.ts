@@ -1,5 +1,5 @@
 import type { Price } from "#contract";
-import type { Sql } from "./database.ts";
+import type { Sql, Tx } from "./database.ts";
 
 /** Whose word a price is: the operator's own, or a published list's, which any own price comes before. */
 export const PRICE_LAYERS = ["own", "catalogue"] as const;
@@ -33,6 +33,16 @@ const PRICE_LOCK_CLASS = 1_885_956_963;
 /** Lets one transaction at a time change the book. Held until it ends; taken before the audit log's. */
 export const lockPrices = (sql: Sql): Promise<{ locked: unknown }[]> => sql<{ locked: unknown }>`
   select pg_advisory_xact_lock(${PRICE_LOCK_CLASS}, 0) as locked`;
+
+/**
+ * The lock between those who rate events by the newest version and those who make a newer one. While a transaction holds
+ * it shared, what it then reads as the newest stays that.
+ */
+export const RATING_LOCK = `${PRICE_LOCK_CLASS}, 1`;
+
+/** Waits for those who rate by the version before. Taken last, by the one transaction that holds `lockPrices`. */
+export const lockRatingAlone = (tx: Tx): Promise<unknown> =>
+  tx.exec(`select pg_advisory_xact_lock(${RATING_LOCK})`);
 
 /** The newest version of the book. Primary key; reads only. */
 export const getPriceVersion = async (sql: Sql): Promise<number> => {
@@ -69,6 +79,58 @@ export const listPrices = (
      and (${layer}::text is null or price.layer = ${layer})
    order by price.subject, price.id
    limit ${limit}`;
+
+/** The entries that were in force under a version of the book. Reads the whole book, what was retired included. */
+export const listPricesAt = (
+  sql: Sql,
+  { version, limit }: { version: number; limit: number },
+): Promise<StoredPrice[]> => sql<StoredPrice>`
+  select price.id,
+         price.version,
+         price.layer,
+         price.kind,
+         price.subject,
+         org.external_id as "orgId",
+         price.valid_from as "from",
+         price.valid_to as "to",
+         price.terms,
+         price.source
+    from price
+    left join org
+      on org.id = price.org_id
+     and price.org_id > 0
+   where price.version <= ${version}
+     and (price.retired_version is null or price.retired_version > ${version})
+   order by price.subject, price.id
+   limit ${limit}`;
+
+/** Every entry that was ever in force, by the version in which it came. Reads the whole book, what was retired included. */
+export const listPricesEver = (sql: Sql): Promise<StoredPrice[]> => sql<StoredPrice>`
+  select price.id,
+         price.version,
+         price.layer,
+         price.kind,
+         price.subject,
+         org.external_id as "orgId",
+         price.valid_from as "from",
+         price.valid_to as "to",
+         price.terms,
+         price.source
+    from price
+    left join org
+      on org.id = price.org_id
+     and price.org_id > 0
+   order by price.version, price.id`;
+
+/** What entries say, retired ones too. Primary key; reads only. */
+export const listPriceTerms = (
+  sql: Sql,
+  ids: readonly number[],
+): Promise<{ id: number; terms: Price }[]> => sql<{ id: number; terms: Price }>`
+  select id, terms
+    from price
+   where id = any(${ids}::int4[])
+     and kind = 'model'`;
 
 /** Which entries a page shows; null: whatever it is. */
 export type PriceFilter = {
