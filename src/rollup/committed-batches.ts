@@ -13,6 +13,7 @@ import {
   type Database,
   dayOfUs,
   type EventIds,
+  type EventPrice,
   EventRows,
   insertBatch,
   insertLane,
@@ -39,6 +40,10 @@ export type TestEvent = {
   tokens: readonly [number, number, number, number, number, number];
   latencyMs: number | null;
   costNano: number | null;
+  /** What the price book makes of it; null: unpriced. */
+  rated: { nano: number; currency: string } | null;
+  /** Words of declared keys, one a key. */
+  tags?: readonly string[];
 };
 
 /** A plain event; any field can be overridden. */
@@ -56,6 +61,7 @@ export const testEvent = (overrides: Partial<TestEvent> = {}): TestEvent => ({
   tokens: [100, 0, 0, 0, 20, 0],
   latencyMs: 250,
   costNano: 1_500_000,
+  rated: null,
   ...overrides,
 });
 
@@ -89,7 +95,7 @@ export async function commitTestBatch(
     const key = keyOf(batchId, i);
     const eventIds = ids[i];
     if (!eventIds) throw new Error("an event without ids");
-    eventRows.add(toUsageEvent(event, key), eventIds, batchId);
+    eventRows.add(toUsageEvent(event, key), eventIds, batchId, priceOf(event));
     keyRows.add(key, [0, i], eventIds.orgId);
     addToLedger(ledger, { event, ids: eventIds, key, partition: lane.laneId });
   });
@@ -120,6 +126,12 @@ export async function commitTestBatch(
   });
 }
 
+/** A price that makes of the event what it says. */
+function priceOf({ rated }: TestEvent): EventPrice | undefined {
+  if (rated === null) return undefined;
+  return { priceId: 1, currency: packCurrency(rated.currency), rate: () => rated.nano };
+}
+
 type Key = readonly [number, number, number, number];
 
 /** Spread over both halves, so that digests differ from key to key. */
@@ -141,24 +153,22 @@ async function resolveIds(database: Database, events: readonly TestEvent[]): Pro
   );
   const orgIds = new Map(orgs.map(({ externalId, id }) => [externalId, id]));
   const sourceIds = new Map(sources.map(({ name, id }) => [name, id]));
-  const wanted = events.flatMap(({ org, model, client, actor, errorCode }) =>
-    Object.entries({ model, client, actor, errorCode }).flatMap(([kind, value]) =>
-      value === null
-        ? []
-        : [
-            {
-              orgId: orgIds.get(org) ?? 0,
-              kind: MEMBER_KIND[kind as keyof typeof MEMBER_KIND],
-              value,
-            },
-          ],
-    ),
-  );
+  const wanted = events.flatMap(({ org, model, client, actor, errorCode, tags = [] }) => {
+    const orgId = orgIds.get(org) ?? 0;
+    const named = [
+      { kind: MEMBER_KIND.model, value: model },
+      { kind: MEMBER_KIND.client, value: client },
+      { kind: MEMBER_KIND.actor, value: actor },
+      { kind: MEMBER_KIND.errorCode, value: errorCode },
+      ...tags.map((value) => ({ kind: MEMBER_KIND.tag, value })),
+    ];
+    return named.flatMap(({ kind, value }) => (value === null ? [] : [{ orgId, kind, value }]));
+  });
   const members = await upsertMembers(database.sql, wanted);
   const memberIds = new Map(
     members.map(({ orgId, kind, value, id }) => [`${orgId}/${kind}/${value}`, id]),
   );
-  return events.map(({ org, model, client, actor, errorCode, source }) => {
+  return events.map(({ org, model, client, actor, errorCode, source, tags }) => {
     const orgId = orgIds.get(org) ?? 0;
     const idOf = (kind: number, value: string | null) =>
       value === null ? 0 : (memberIds.get(`${orgId}/${kind}/${value}`) ?? 0);
@@ -169,6 +179,7 @@ async function resolveIds(database: Database, events: readonly TestEvent[]): Pro
       actorId: idOf(MEMBER_KIND.actor, actor),
       errorCodeId: idOf(MEMBER_KIND.errorCode, errorCode),
       sourceId: sourceIds.get(source) ?? 0,
+      tagIds: tags === undefined ? null : tags.map((word) => idOf(MEMBER_KIND.tag, word)),
     };
   });
 }

@@ -74,6 +74,13 @@ const anyEvent: fc.Arbitrary<TestEvent> = fc.record({
       fc.constantFrom(9_007_199_000_000_000, -9_007_199_000_000_000),
     ),
   ),
+  rated: fc.option(
+    fc.record({
+      nano: fc.oneof(fc.nat(10 ** 9), fc.constantFrom(0, 9_007_199_000_000_000)),
+      currency: text("USD", "EUR"),
+    }),
+  ),
+  tags: fc.subarray(["team=search", "team(other)", "region=eu", "region=us", "tier=1"]),
 });
 /** Batches, each for one of two lanes, and whether consumers fold after it. */
 const history = fc.array(

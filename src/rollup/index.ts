@@ -29,3 +29,5 @@ export {
   type RetentionSettings,
   startRetention,
 } from "./retention.ts";
+export { moveRows, type RowMove } from "./move-rows.ts";
+export { SystemMembers } from "./system-members.ts";

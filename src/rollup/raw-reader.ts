@@ -1,4 +1,4 @@
-import { FIRST_ERROR_OUTCOME, type Consumer } from "#contract";
+import { type Consumer, FIRST_ERROR_OUTCOME, TAG_KEYS_MAX } from "#contract";
 import {
   Cells,
   COST_HIGH,
@@ -10,16 +10,24 @@ import {
   PRICED_REQUESTS,
   PRICED_TOKENS,
   QUARTER_SECONDS,
+  RATED_HIGH,
+  RATED_LOW,
   REQUESTS,
 } from "./cells.ts";
 import { KeyIndex } from "./key-index.ts";
 
 /** "PGCOPY\n\377\r\n\0", flags, length of the (empty) extension. */
 const HEADER_BYTES = 19;
-/** Seventeen columns; the fifteen that are never null take the same bytes in every row, the two others come last. */
-const COLUMNS = 17;
-const FIXED_BYTES = 124;
-const ROW_BYTES_MAX = FIXED_BYTES + 8 + 12;
+/**
+ * Nineteen columns, for people twenty; the sixteen that are never null take the same bytes in every row, the others come
+ * last, and of those the tags.
+ */
+const COLUMNS = { usage: 19, people: 20 } as const satisfies Record<Consumer, number>;
+const FIXED_BYTES = 130;
+/** Of an array that is not null before its first element: its length, and what it says of itself. */
+const ARRAY_HEAD_BYTES = 24;
+const ELEMENT_BYTES = 8;
+const ROW_BYTES_MAX = FIXED_BYTES + 8 + 12 + 12 + ARRAY_HEAD_BYTES + TAG_KEYS_MAX * ELEMENT_BYTES;
 const TOKEN_CLASSES = 6;
 const WORD = 4_294_967_296;
 const PG_EPOCH_US = 946_684_800_000_000;
@@ -27,6 +35,17 @@ const QUARTER_US = QUARTER_SECONDS * 1_000_000;
 
 /** What is known of a batch before its rows arrive. */
 export type BatchToRead = { batchId: number; accepted: number; committedAtUs: number };
+
+/** Where a row begins and what in it may be null: places in the bytes, below 0 for null. One object serves all rows. */
+type RowPlaces = {
+  at: number;
+  latencyMs: number;
+  costAt: number;
+  ratedAt: number;
+  /** Where the first of its tags begins, and how many there are. */
+  tagsAt: number;
+  tags: number;
+};
 
 /** Newest occurrence and newest commit, µs since the Unix epoch. */
 export type Newest = { occurredAtUs: number; ingestedAtUs: number };
@@ -37,10 +56,13 @@ export type Newest = { occurredAtUs: number; ingestedAtUs: number };
  */
 export class FoldSums {
   readonly #isUsage: boolean;
+  readonly #columns: number;
   /** usage: per model. people: per client. */
   readonly first = new Cells();
   /** people: per actor. usage: nothing. */
   readonly second = new Cells();
+  /** people: per tag, each event once under each of its tags. usage: nothing. */
+  readonly tags = new Cells();
   /** Failed requests by org, model, bucket, outcome and error code; `errorRequests` by the index's numbers. */
   readonly errors = new KeyIndex();
   readonly errorRequests: number[] = [];
@@ -52,24 +74,56 @@ export class FoldSums {
   #batchPlaces = new Map<number, number>();
   #batches: readonly BatchToRead[] = [];
   #rowsOf = new Uint32Array(0);
+  readonly #row: RowPlaces = {
+    at: 0,
+    latencyMs: -1,
+    costAt: -1,
+    ratedAt: -1,
+    tagsAt: -1,
+    tags: 0,
+  };
+  /** What each row counts: 1, or -1 to take it away. */
+  #sign: 1 | -1 = 1;
+  #isMove = false;
   #lastBatchId = -1;
   #lastPlace = 0;
 
   constructor(consumer: Consumer) {
     this.#isUsage = consumer === "usage";
+    this.#columns = COLUMNS[consumer];
   }
 
   /** Cells so far, of all tables: what bounds the memory of a fold of sparse events. */
   get cells(): number {
-    return this.first.size + this.second.size + this.errors.size;
+    return this.first.size + this.second.size + this.tags.size + this.errors.size;
+  }
+
+  /** Whether rows that are counted already are moved: then a sum may be below 0, or nothing at all. */
+  get isMove(): boolean {
+    return this.#isMove;
   }
 
   /** Begins one COPY of the rows of these batches. */
   begin(batches: readonly BatchToRead[]): void {
+    this.#beginCopy(batches);
+    this.#batchPlaces = new Map(batches.map((batch, place) => [batch.batchId, place]));
+  }
+
+  /**
+   * Begins one COPY of rows that are counted already, of any batches: to take them away as they were (-1), or to add
+   * them as they are now (1). Only rollup rows change by it: no errors, no sources, no newest event. Not together with
+   * `begin`.
+   */
+  beginMove(sign: 1 | -1): void {
+    this.#beginCopy([]);
+    this.#isMove = true;
+    this.#sign = sign;
+  }
+
+  #beginCopy(batches: readonly BatchToRead[]): void {
     this.#carry = Buffer.alloc(0);
     this.#headerLeft = HEADER_BYTES;
     this.#batches = batches;
-    this.#batchPlaces = new Map(batches.map((batch, place) => [batch.batchId, place]));
     this.#rowsOf = new Uint32Array(batches.length);
     this.#lastBatchId = -1;
   }
@@ -103,28 +157,34 @@ export class FoldSums {
   /** Adds the rows that begin at or before `lastStart`; returns where it stopped: behind them, or at the trailer. */
   #addRows(bytes: Buffer, lastStart: number): number {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const row = this.#row;
     let at = 0;
     while (at <= lastStart) {
       const columns = view.getInt16(at);
       if (columns === -1) return at;
-      if (columns !== COLUMNS || view.getInt32(at + 26) !== 4)
+      if (columns !== this.#columns || view.getInt32(at + 26) !== 4)
         throw new Error("raw rows have an unknown shape");
       let end = at + FIXED_BYTES + 4;
-      let latencyMs = -1;
+      row.at = at;
+      row.latencyMs = -1;
       if (view.getInt32(at + FIXED_BYTES) === 4) {
-        latencyMs = view.getInt32(end);
+        row.latencyMs = view.getInt32(end);
         end += 4;
       }
-      const costAt = view.getInt32(end) === 8 ? end + 4 : -1;
-      end += costAt < 0 ? 4 : 12;
-      this.#addRow(view, at, costAt, latencyMs);
+      row.costAt = view.getInt32(end) === 8 ? end + 4 : -1;
+      end += row.costAt < 0 ? 4 : 12;
+      row.ratedAt = view.getInt32(end) === 8 ? end + 4 : -1;
+      end += row.ratedAt < 0 ? 4 : 12;
+      if (!this.#isUsage) end = placeTags(view, end, row);
+      this.#addRow(view, row);
       at = end;
     }
     return at;
   }
 
-  /** Column offsets from the row's start: see FIXED_BYTES. `costAt` below 0 and `latencyMs` below 0 stand for null. */
-  #addRow(view: DataView, at: number, costAt: number, latencyMs: number): void {
+  /** Column offsets from the row's start: see FIXED_BYTES. */
+  #addRow(view: DataView, row: RowPlaces): void {
+    const { at, costAt, ratedAt } = row;
     const orgId = view.getInt32(at + 30);
     const member = view.getInt32(at + 38);
     const other = view.getInt32(at + 46);
@@ -132,24 +192,26 @@ export class FoldSums {
     const bucket = Math.floor(occurredUs / QUARTER_US);
     const outcome = view.getInt16(at + 116);
     const mark = packMark(outcome, view.getInt16(at + 122));
-    const ingestedUs = this.#countRow(view.getInt32(at + 6) * WORD + view.getUint32(at + 10));
+    const ratedCurrency = ratedAt < 0 ? 0 : view.getInt16(at + 128);
+    const rating = costAt < 0 ? ratedCurrency : -ratedCurrency;
     this.events++;
 
-    const cell = this.first.place(orgId, member, bucket, mark);
-    const values = this.first.values;
-    const isFirst = values[cell + REQUESTS] === 0;
-    addEvent(this.first, cell, view, at, costAt, latencyMs);
+    const cell = this.first.place(orgId, member, bucket, mark, rating);
+    const isFirst = this.first.values[cell + REQUESTS] === 0;
+    addEvent(this.first, cell, view, row, this.#sign);
     if (!this.#isUsage) {
-      addEvent(
-        this.second,
-        this.second.place(orgId, other, bucket, mark),
-        view,
-        at,
-        costAt,
-        latencyMs,
-      );
-      return;
+      const second = this.second.place(orgId, other, bucket, mark, rating);
+      addEvent(this.second, second, view, row, this.#sign);
+      for (let i = 0; i < row.tags; i++) {
+        const tag = view.getInt32(row.tagsAt + i * ELEMENT_BYTES + 4);
+        const tagged = this.tags.place(orgId, tag, bucket, mark, rating);
+        addEvent(this.tags, tagged, view, row, this.#sign);
+      }
     }
+    if (this.#isMove) return;
+    const ingestedUs = this.#countRow(view.getInt32(at + 6) * WORD + view.getUint32(at + 10));
+    if (!this.#isUsage) return;
+    const values = this.first.values;
     if (isFirst || occurredUs > (values[cell + LAST_OCCURRED] ?? 0))
       values[cell + LAST_OCCURRED] = occurredUs;
     if (isFirst || ingestedUs > (values[cell + LAST_INGESTED] ?? 0))
@@ -186,29 +248,44 @@ export class FoldSums {
   }
 }
 
-/** Adds the row that begins at `at` in `view` to the cell whose sums begin at `cell`. */
+/** Notes where the tags are in the array that begins with its length at `at` (int4[] as PostgreSQL sends it); returns its end. */
+function placeTags(view: DataView, at: number, row: RowPlaces): number {
+  const bytes = view.getInt32(at);
+  row.tags = 0;
+  if (bytes < 0) return at + 4;
+  row.tagsAt = at + ARRAY_HEAD_BYTES;
+  row.tags = Math.max(0, (bytes + 4 - ARRAY_HEAD_BYTES) / ELEMENT_BYTES);
+  if (!Number.isInteger(row.tags) || row.tags > TAG_KEYS_MAX)
+    throw new Error("raw rows have tags of an unknown shape");
+  return at + 4 + bytes;
+}
+
+/** Adds a row of `view`, or takes it away, to the cell whose sums begin at `cell`. */
 function addEvent(
   cells: Cells,
   cell: number,
   view: DataView,
-  at: number,
-  costAt: number,
-  latencyMs: number,
+  { at, latencyMs, costAt, ratedAt }: RowPlaces,
+  sign: 1 | -1,
 ): void {
   const values = cells.values;
-  const requests = view.getInt32(at + 54);
+  const requests = sign * view.getInt32(at + 54);
   values[cell + REQUESTS] = (values[cell + REQUESTS] ?? 0) + requests;
   let tokens = 0;
   for (let i = 0; i < TOKEN_CLASSES; i++) {
-    const count = view.getInt32(at + 62 + i * 8);
+    const count = sign * view.getInt32(at + 62 + i * 8);
     values[cell + FIRST_TOKENS + i] = (values[cell + FIRST_TOKENS + i] ?? 0) + count;
     tokens += count;
   }
   if (costAt >= 0) {
     values[cell + PRICED_REQUESTS] = (values[cell + PRICED_REQUESTS] ?? 0) + requests;
     values[cell + PRICED_TOKENS] = (values[cell + PRICED_TOKENS] ?? 0) + tokens;
-    values[cell + COST_HIGH] = (values[cell + COST_HIGH] ?? 0) + view.getInt32(costAt);
-    values[cell + COST_LOW] = (values[cell + COST_LOW] ?? 0) + view.getUint32(costAt + 4);
+    values[cell + COST_HIGH] = (values[cell + COST_HIGH] ?? 0) + sign * view.getInt32(costAt);
+    values[cell + COST_LOW] = (values[cell + COST_LOW] ?? 0) + sign * view.getUint32(costAt + 4);
   }
-  if (latencyMs >= 0) cells.addLatency(cell, latencyMs);
+  if (ratedAt >= 0) {
+    values[cell + RATED_HIGH] = (values[cell + RATED_HIGH] ?? 0) + sign * view.getInt32(ratedAt);
+    values[cell + RATED_LOW] = (values[cell + RATED_LOW] ?? 0) + sign * view.getUint32(ratedAt + 4);
+  }
+  if (latencyMs >= 0) cells.addLatency(cell, latencyMs, sign);
 }

@@ -50,7 +50,13 @@ type Result = {
   org: string;
   hour: string;
   state: string;
-  differences: { check: string; source: string | null; expected: string; found: string }[];
+  differences: {
+    check: string;
+    source: string | null;
+    figure: string;
+    expected: string;
+    found: string;
+  }[];
 };
 
 const results = async (database: Database): Promise<Result[]> =>
@@ -160,6 +166,106 @@ test("a lost raw row and a changed rollup show as differences with source and bo
   );
 });
 
+test("a changed computed cost, in raw and in a rollup, shows as a difference with both figures", async () => {
+  await using db = await testDatabase();
+  const { database } = db;
+  const lane = await openLane(database);
+  await commitTestBatch(
+    database,
+    lane,
+    events([0]).map((event) => ({ ...event, rated: { nano: 5000, currency: "EUR" } })),
+  );
+  await foldAll(database);
+  await database.sql`
+    update usage_event set rated_nano = 5001 where org_id = (select id from org where external_id = 'acme')`;
+  await database.sql`
+    update rollup_client_hour set rated_nano = 4999 where org_id = (select id from org where external_id = 'globex')`;
+  await database.sql`
+    update rollup_actor_hour set rating = 0 where org_id = (select id from org where external_id = 'globex')`;
+  await using reconciler = open(database);
+  await stepAll(reconciler);
+
+  const named = (await results(database)).map(({ org, differences }) => [
+    org,
+    differences.map(({ check, figure, expected, found }) => [check, figure, expected, found]),
+  ]);
+  const ofAcme = ["actor", "client", "model", "org"].map((dimension) => [
+    `rollup_${dimension}_hour`,
+    "rated_nano",
+    "5001",
+    "5000",
+  ]);
+  assert.deepEqual(named, [
+    [
+      "*",
+      ["model", "org"].map((dimension) => [
+        `rollup_${dimension}_hour`,
+        "rated_nano",
+        "10001",
+        "10000",
+      ]),
+    ],
+    ["acme", ofAcme],
+    [
+      "globex",
+      [
+        ["rollup_actor_hour", "rated_requests", "1", "0"],
+        ["rollup_client_hour", "rated_nano", "5000", "4999"],
+      ],
+    ],
+  ]);
+});
+
+test("a changed count by tag, and a tag that an event has lost, show as differences", async () => {
+  await using db = await testDatabase();
+  const { database } = db;
+  const lane = await openLane(database);
+  const tagged = events([0]).flatMap((event) => [
+    { ...event, tags: ["team=search", "region=eu"], rated: { nano: 5000, currency: "EUR" } },
+    event,
+  ]);
+  await commitTestBatch(database, lane, tagged);
+  await foldAll(database);
+  await using reconciler = open(database);
+  await stepAll(reconciler);
+  assert.ok((await results(database)).every(({ state }) => state === "match"));
+
+  await database.sql`
+    update usage_event set tag_ids = tag_ids[2:] where org_id = (select id from org where external_id = 'acme')`;
+  await database.sql`
+    update rollup_tag_hour set latency_count = latency_count + 1
+     where member_id = (
+             select d.id
+               from dictionary d
+               join org o on o.id = d.org_id
+              where o.external_id = 'globex'
+                and d.value = 'region=eu')`;
+  await database.sql`update ledger set updated_at = (select updated_at from fold_state where consumer = 'usage') + interval '1 second'`;
+  await database.sql`update fold_state set updated_at = updated_at + interval '2 seconds', complete_through = now() + interval '5 seconds'`;
+  await stepAll(reconciler);
+  const named = (await results(database)).map(({ org, differences }) => [
+    org,
+    differences.map(({ check, figure, expected, found }) =>
+      [check, figure, expected, found].join(" "),
+    ),
+  ]);
+  assert.deepEqual(named, [
+    ["*", []],
+    [
+      "acme",
+      [
+        "rollup_tag_hour cost_nano 1500000 3000000",
+        "rollup_tag_hour latencies 1 2",
+        "rollup_tag_hour rated_nano 5000 10000",
+        "rollup_tag_hour rated_requests 1 2",
+        "rollup_tag_hour requests 1 2",
+        "rollup_tag_hour tokens 120 240",
+      ],
+    ],
+    ["globex", ["rollup_tag_hour latencies 2 3"]],
+  ]);
+});
+
 test("an hour that was found to differ is cleared when it is mended and checked again", async () => {
   await using db = await testDatabase();
   const { database } = db;
@@ -186,7 +292,11 @@ test("where raw is gone an hour's dimensions are compared with the org's own row
   await using db = await testDatabase();
   const { database } = db;
   const lane = await openLane(database);
-  await commitTestBatch(database, lane, events([0, 48]));
+  await commitTestBatch(
+    database,
+    lane,
+    events([0, 48]).map((event) => ({ ...event, tags: ["team=search", "region=eu"] })),
+  );
   await foldAll(database);
   const day = isoOf(LAST_HOUR_US - 48 * HOUR_US).slice(0, 10);
   await database.transaction((tx) => tx.exec(`drop table usage_event_${day.replaceAll("-", "")}`));

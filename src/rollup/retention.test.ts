@@ -13,7 +13,11 @@ const TODAY = Math.floor(Date.now() / DAY_MS);
 const isoDay = (daysAgo: number): string =>
   new Date((TODAY - daysAgo) * DAY_MS).toISOString().slice(0, 10);
 const eventOf = (daysAgo: number, overrides: Partial<TestEvent> = {}): TestEvent =>
-  testEvent({ occurredAtUs: ((TODAY - daysAgo) * DAY_MS + 5 * 3_600_000) * 1000, ...overrides });
+  testEvent({
+    occurredAtUs: ((TODAY - daysAgo) * DAY_MS + 5 * 3_600_000) * 1000,
+    tags: ["team=search"],
+    ...overrides,
+  });
 
 const open = (database: Database): Retention =>
   startRetention({
@@ -115,6 +119,8 @@ test("old 15-minute rows go but for orgs whose zone is not on the hour, and late
   assert.equal(await rowsOf(database, `rollup_model_15m ${old} and o.external_id = 'kolkata'`), 1);
   assert.equal(await rowsOf(database, `rollup_model_15m ${old} and o.external_id <> 'kolkata'`), 0);
   assert.equal(await rowsOf(database, `rollup_model_hour ${old}`), 3);
+  assert.equal(await rowsOf(database, `rollup_tag_15m ${old} and o.external_id <> 'kolkata'`), 0);
+  assert.equal(await rowsOf(database, `rollup_tag_hour ${old}`), 2);
   await assertVerified(database);
   assert.deepEqual((await retention.run()).rollup15mDays, []);
 
@@ -147,6 +153,8 @@ test("after thirteen months nothing of a day is left, and history loaded into it
     "rollup_org_day",
     "rollup_model_hour",
     "rollup_client_15m",
+    "rollup_tag_15m",
+    "rollup_tag_day",
     "rollup_error_15m",
   ]) {
     assert.equal(await rowsOf(database, `${table} where bucket < '${isoDay(490)}'`), 0, table);

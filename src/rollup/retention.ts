@@ -1,5 +1,5 @@
 import { isZone, offsetMsAt } from "#contract";
-import { type Logger, sleepMs } from "#kernel";
+import { type Logger, type Repeating, startRepeating } from "#kernel";
 import {
   countOldBatches,
   countOldQuarantine,
@@ -57,41 +57,19 @@ export type RetentionReport = {
   batches: number;
 };
 
-/** The running retention. Disposing it lets the running step finish. */
-export type Retention = AsyncDisposable & {
-  /** Runs once, now. A dry run changes nothing. */
-  run(options?: { isDryRun?: boolean }): Promise<RetentionReport>;
-};
+/** The running retention. A dry run changes nothing; disposing lets the running step finish. */
+export type Retention = Repeating<RetentionReport, { isDryRun?: boolean }>;
 
 /** Starts deleting by itself, hourly, what is older than it has to be kept. One process at a time, day by day. */
 export function startRetention(deps: RetentionDeps): Retention {
-  const stop = new AbortController();
-  let turn: Promise<unknown> = Promise.resolve();
-  const run = (isDryRun: boolean): Promise<RetentionReport> => {
-    const result = turn.then(() => applyRetention(deps, { isDryRun, signal: stop.signal }));
-    turn = result.catch(() => undefined);
-    return result;
-  };
-  const loop = async () => {
-    let waitMs = Math.min(FIRST_RUN_AFTER_MS, deps.settings.intervalMs ?? HOUR_MS);
-    while (!stop.signal.aborted) {
-      await sleepMs(waitMs, stop.signal).catch(() => undefined);
-      waitMs = deps.settings.intervalMs ?? HOUR_MS;
-      if (stop.signal.aborted) break;
-      await run(false).catch((error: unknown) =>
-        deps.logger.warn({ err: error }, "Retention is tried again later"),
-      );
-    }
-  };
-  const running = loop();
-  return {
-    run: (options) => run(options?.isDryRun ?? false),
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      await running;
-      await turn;
-    },
-  };
+  const { intervalMs = HOUR_MS } = deps.settings;
+  return startRepeating({
+    work: (signal, ask?: { isDryRun?: boolean }) =>
+      applyRetention(deps, { isDryRun: ask?.isDryRun ?? false, signal }),
+    intervalMs,
+    firstAfterMs: Math.min(FIRST_RUN_AFTER_MS, intervalMs),
+    onError: (error) => deps.logger.warn({ err: error }, "Retention is tried again later"),
+  });
 }
 
 type Run = { isDryRun: boolean; signal: AbortSignal };

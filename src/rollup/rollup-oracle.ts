@@ -11,7 +11,9 @@ import {
 } from "#contract";
 import { type Database, ROLLUP_MEASURES } from "#store";
 
-const KEY = "org_id, member_id, bucket, outcome, currency";
+const KEY = "org_id, member_id, bucket, outcome, currency, rating";
+/** Written otherwise than where it is used: the currency of the rating, negative beside a cost of the event's own. */
+const RATING = `(case when e.rated_nano is null then 0 else sign(0.5 - (e.cost_nano is not null)::int4) * e.rated_currency end)::int2`;
 const WIDTHS = { "15m": "15 minutes", hour: "1 hour", day: "1 day" } as const satisfies Record<
   Grain,
   string
@@ -21,6 +23,7 @@ const MEMBERS = {
   model: "e.model_id",
   client: "e.client_id",
   actor: "e.actor_id",
+  tag: "t.tag_id",
 } as const satisfies Record<Dimension, string>;
 const TOKENS =
   "(e.input_tokens::int8 + e.cache_read_tokens + e.cache_write_5m_tokens + e.cache_write_1h_tokens + e.output_tokens + e.reasoning_tokens)";
@@ -29,10 +32,11 @@ const TOKENS =
 function expected(dimension: Dimension, grain: Grain, measures: string): string {
   const rows = (orgId: string, member: string, join: string) => `
     select ${orgId} as org_id, ${member} as member_id,
-           date_bin('${WIDTHS[grain]}', e.occurred_at, timestamptz 'epoch') as bucket, e.outcome, e.currency, ${measures}
+           date_bin('${WIDTHS[grain]}', e.occurred_at, timestamptz 'epoch') as bucket, e.outcome, e.currency, ${RATING} as rating, ${measures}
       from usage_event e ${join}
-     group by 1, 2, 3, 4, 5`;
-  const own = rows("e.org_id", MEMBERS[dimension], "");
+     group by 1, 2, 3, 4, 5, 6`;
+  const tags = dimension === "tag" ? "cross join unnest(e.tag_ids) as t (tag_id)" : "";
+  const own = rows("e.org_id", MEMBERS[dimension], tags);
   if (dimension === "org") return `${own} union all ${rows("0", "0", "")}`;
   if (dimension !== "model") return own;
   const system = `left join dictionary d on d.id = e.model_id left join dictionary s on s.org_id = 0 and s.kind = 1 and s.value = d.value`;
@@ -44,7 +48,7 @@ const SUMS = `sum(e.requests)::int8, coalesce(sum(e.requests) filter (where e.co
   sum(e.input_tokens)::int8, sum(e.cache_read_tokens)::int8, sum(e.cache_write_5m_tokens)::int8,
   sum(e.cache_write_1h_tokens)::int8, sum(e.output_tokens)::int8, sum(e.reasoning_tokens)::int8,
   coalesce(sum(${TOKENS}) filter (where e.cost_nano is not null), 0)::int8, coalesce(sum(e.cost_nano), 0),
-  count(e.latency_ms)::int8, coalesce(sum(e.latency_ms), 0)::int8`;
+  count(e.latency_ms)::int8, coalesce(sum(e.latency_ms), 0)::int8, coalesce(sum(e.rated_nano), 0)`;
 
 /** Fails unless every rollup of a consumer equals a re-aggregation of raw by SQL, to the last unit and latency bin. */
 export async function assertRollupsEqualRaw(database: Database, consumer: Consumer): Promise<void> {
@@ -69,7 +73,7 @@ async function assertSketchesEqualRaw(
   grain: Grain,
 ): Promise<void> {
   const key =
-    "org_id || '/' || member_id || '/' || extract(epoch from bucket)::int8 || '/' || outcome || '/' || currency";
+    "org_id || '/' || member_id || '/' || extract(epoch from bucket)::int8 || '/' || outcome || '/' || currency || '/' || rating";
   const raw = await query(
     database,
     `select ${key} as row, latencies from (${expected(dimension, grain, "array_agg(e.latency_ms) filter (where e.latency_ms is not null) as latencies")}) as x`,

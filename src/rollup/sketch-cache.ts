@@ -46,7 +46,12 @@ export type SketchRow = {
   memberId: number;
   bucket: number;
   mark: number;
+  rating: number;
 };
+
+const RATINGS = 65_536;
+/** Table and rating in one word, so that a row's key has as many as KeyIndex takes. */
+const partOf = ({ table, rating }: SketchRow): number => table * RATINGS + rating;
 
 /** Sketches lie in blocks of this size: one by one, each would be an allocation that fragments the process's memory. */
 const BLOCK_BYTES = 1024 * 1024;
@@ -66,14 +71,14 @@ class Generation {
 
   /** A view of it: true until the row is set again. */
   get(row: SketchRow): Buffer | undefined {
-    const at = this.#rows.find(row.orgId, row.memberId, row.bucket, row.mark, row.table);
+    const at = this.#rows.find(row.orgId, row.memberId, row.bucket, row.mark, partOf(row));
     const place = this.#places[at];
     if (!place) return undefined;
     return this.#blocks[place.block]?.subarray(place.from, place.from + place.length);
   }
 
   set(row: SketchRow, sketch: Buffer): void {
-    const at = this.#rows.place(row.orgId, row.memberId, row.bucket, row.mark, row.table);
+    const at = this.#rows.place(row.orgId, row.memberId, row.bucket, row.mark, partOf(row));
     let place = this.#places[at];
     if (!place || place.room < sketch.length) {
       place = this.#takeRoom(sketch.length);

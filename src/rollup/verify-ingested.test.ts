@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Registry } from "prom-client";
 import { parseUsageEvents } from "#contract";
-import { anEvent, testDatabase, toNdjson } from "#harness";
+import { applyTestPrices, anEvent, testDatabase, toNdjson } from "#harness";
 import { type Ingestor, openIngestor } from "#ingest";
 import { neverCrash, silentLogger, systemClock } from "#kernel";
 import type { Database } from "#store";
@@ -34,14 +34,24 @@ const open = (database: Database): Promise<Ingestor> =>
         clientsMax: 20,
         actorsMax: 20,
         errorCodesMax: 20,
+        tagValuesMax: 3,
       },
       keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
     },
   });
 
+const PRICES = `
+prices:
+  - { model: model-0, perMillion: { input: 1.5, output: 6 } }
+  - { model: model-1, perMillion: { input: 2, output: 7 }, currency: EUR }
+  - { model: model-2, orgId: org-1, perRequest: 0.01 }
+`;
+
 test("what the ingest path took in is folded and verifies: duplicates, conflicts, refusals, other models, costs and errors", async () => {
   await using db = await testDatabase({ ownerConnectionsMax: 8 });
   const { database } = db;
+  await database.sql`insert into org (external_id, tag_keys) values ('org-1', '{team,tier}')`;
+  await applyTestPrices(database, PRICES);
   const nowMs = systemClock.now();
   const events = Array.from({ length: 400 }, (_, i) =>
     anEvent({
@@ -53,6 +63,7 @@ test("what the ingest path took in is folded and verifies: duplicates, conflicts
       cost_estimate: i % 3 ? `0.00${i}` : undefined,
       currency: i % 7 ? "USD" : "EUR",
       latency_ms: i % 6 ? i * 13 : undefined,
+      metadata: i % 4 ? { team: `team-${i % 5}`, tier: i % 2, note: "x" } : undefined,
     }),
   );
   const conflict = { ...events[3], input_tokens: 9999 };
@@ -98,5 +109,31 @@ test("what the ingest path took in is folded and verifies: duplicates, conflicts
     conflict: 1,
     rejected: 2,
   });
+  const rated = await database.sql`
+    select sign(rating)::int4 as sign, sum(rated_nano) > 0 as "hasCost", bool_and(requests = priced_requests) as "hasOwn"
+      from rollup_model_day
+     where org_id > 0
+     group by 1
+     order by 1`;
+  assert.deepEqual(rated, [
+    { sign: -1, hasCost: true, hasOwn: true },
+    { sign: 0, hasCost: false, hasOwn: false },
+    { sign: 1, hasCost: true, hasOwn: false },
+  ]);
+  // A hundred events of org-1 have metadata: each once under each key, and of five teams three are kept apart.
+  const tagged = await database.sql`
+    select d.value, sum(r.requests)::int4 as requests
+      from rollup_tag_day r
+      join dictionary d on d.id = r.member_id
+     group by 1
+     order by 1`;
+  assert.deepEqual(tagged, [
+    { value: "team(other)", requests: 39 },
+    { value: "team=team-0", requests: 20 },
+    { value: "team=team-1", requests: 20 },
+    { value: "team=team-2", requests: 21 },
+    { value: "tier=0", requests: 33 },
+    { value: "tier=1", requests: 67 },
+  ]);
   assert.deepEqual((await verify({ database, clock: systemClock })).differences, []);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { testDatabase } from "#harness";
-import { type Consumer, LatencySketch } from "#contract";
+import { type Consumer, LatencySketch, packCurrency } from "#contract";
 import { neverCrash, systemClock } from "#kernel";
 import { createRawPartition, type Database, listSourceNames, readSnapshot, type Tx } from "#store";
 import { commitTestBatch, openLane, type TestEvent, testEvent } from "./committed-batches.ts";
@@ -23,7 +23,9 @@ const mixedEvents = (count: number): TestEvent[] =>
       errorCode: i % 7 >= 2 && i % 2 ? "429" : null,
       latencyMs: i % 6 ? 40 * i : null,
       costNano: i % 4 ? 1_000_000 * i : null,
+      rated: i % 3 ? { nano: 7000 * i, currency: i % 5 ? "USD" : "EUR" } : null,
       occurredAtUs: TEN - (i % 50) * HOUR_US,
+      ...(i % 2 ? { tags: [`team=${i % 3}`, ...(i % 5 ? [] : ["region=eu"])] } : {}),
     }),
   );
 
@@ -78,7 +80,7 @@ test("what was folded verifies, and batches that are not folded yet are no diffe
     ["2026-11-18T00:00:00Z", "2026-11-21T00:00:00Z", 3],
   );
   assert.deepEqual(steps, [0, 1, 2, 3]);
-  assert.equal(report.checks.length, 4 + 12 + 1);
+  assert.equal(report.checks.length, 4 + 15 + 1);
   assert.ok(report.checks.every(({ differences }) => differences === 0));
 
   assert.ok(db.lane);
@@ -169,6 +171,57 @@ const tampered: [name: string, statement: string, found: (differences: Differenc
         list[0]?.check === "rollup_model_day" &&
         list[0].org === "*" &&
         list[0].found === "no row",
+    ],
+    [
+      "one rollup row's computed cost",
+      `update rollup_client_hour set rated_nano = rated_nano + 1 where ctid = (select min(ctid) from rollup_client_hour where rating = ${-packCurrency("USD")})`,
+      (list) =>
+        list.length === 1 &&
+        list[0]?.check === "rollup_client_hour" &&
+        /^rated_nano \(.*, rated in USD\)$/.test(list[0].figure) &&
+        Number(list[0].expected) + 1 === Number(list[0].found),
+    ],
+    [
+      "one rollup row's rating",
+      "update rollup_model_day set rating = 1 where ctid = (select min(ctid) from rollup_model_day where org_id = 0 and rating < 0)",
+      (list) =>
+        list.length === 2 &&
+        list.every(({ check: name, org }) => name === "rollup_model_day" && org === "*") &&
+        list.some(({ found }) => found === "no row") &&
+        list.some(({ expected }) => expected === "no row"),
+    ],
+    [
+      "one event's computed cost",
+      "update usage_event set rated_nano = rated_nano + 1 where event_key = (select event_key from usage_event where rated_nano is not null and tag_ids is null order by event_key limit 1)",
+      (list) =>
+        // Own rows of four dimensions and those of all orgs of two, at three grains.
+        list.length === 18 &&
+        list.every(
+          ({ figure, expected, found }) =>
+            figure.startsWith("rated_nano ") && Number(expected) === Number(found) + 1,
+        ),
+    ],
+    [
+      "one event's rating",
+      "update usage_event set rated_currency = rated_currency + 1 where event_key = (select event_key from usage_event where rated_nano is not null and tag_ids is null order by event_key limit 1)",
+      (list) =>
+        // Each of those 18 rows has it too much, and one that there is not lacks it.
+        list.length === 36 && list.filter(({ found }) => found === "no row").length === 18,
+    ],
+    [
+      "one count by tag",
+      "update rollup_tag_hour set requests = requests + 1 where ctid = (select min(ctid) from rollup_tag_hour)",
+      (list) =>
+        list.length === 1 &&
+        list[0]?.check === "rollup_tag_hour" &&
+        Number(list[0].expected) + 1 === Number(list[0].found),
+    ],
+    [
+      "one of an event's tags",
+      "update usage_event set tag_ids = tag_ids[2:] where event_key = (select event_key from usage_event where cardinality(tag_ids) = 2 order by event_key limit 1)",
+      (list) =>
+        list.map(({ check: name }) => name).join() ===
+        "rollup_tag_15m,rollup_tag_hour,rollup_tag_day",
     ],
     [
       "one sketch",
@@ -272,21 +325,24 @@ test("keys with extreme numbers are told apart, and sketches with counts of ever
         tx.exec(`
           insert into rollup_${dimension}_${grain}
           select org_id, ${member}, '2026-10-01T00:00:00Z', outcome, currency, ${"9000000000000000, ".repeat(9)}
-                 12345678901234567890123456789, ${sketch.count}, 7, '\\x${sketch.encode().toString("hex")}'
-            from unnest(array[${orgs}]) as org_id, unnest(array[0, 6]) as outcome, unnest(array[0, 17575]) as currency`),
+                 12345678901234567890123456789, ${sketch.count}, 7, '\\x${sketch.encode().toString("hex")}',
+                 rating, 98765432109876543210987654321
+            from unnest(array[${orgs}]) as org_id, unnest(array[0, 6]) as outcome,
+                 unnest(array[0, 17575]) as currency, unnest(array[0, 17575, -17575]) as rating`),
       );
     }
   }
   const range = { toMs: Date.parse("2026-10-02T00:00:00Z") };
   assert.deepEqual((await check(database, range)).differences, []);
   await database.sql`update rollup_model_15m set currency = -17575 where bucket < '2026-10-02' and currency = 17575 and org_id = 0`;
+  await database.sql`update rollup_model_hour set rating = 17574 where bucket < '2026-10-02' and rating = 17575 and currency = 0 and org_id = 0`;
   await database.sql`update rollup_client_hour set bucket = '2026-10-01T00:07:00Z' where bucket < '2026-10-02' and currency = 0`;
   const { differences } = await check(database, range);
   assert.deepEqual(
     [...new Set(differences.map(({ check: name }) => name))],
-    ["rollup_model_15m", "rollup_client_hour"],
+    ["rollup_model_15m", "rollup_model_hour", "rollup_client_hour"],
   );
-  assert.equal(differences.length, 8);
+  assert.equal(differences.length, 12 + 4 + 12);
 });
 
 test("a range checks only the days it touches", async () => {

@@ -1,4 +1,4 @@
-import { ALL_ORGS, CONSUMERS, DIMENSIONS, GRAINS, rollupTable } from "#contract";
+import { ALL_ORGS, CONSUMERS, DIMENSIONS, GRAINS, rollupTable, unpackCurrency } from "#contract";
 import type { Clock } from "#kernel";
 import {
   clearDay,
@@ -135,27 +135,36 @@ class DayQueue {
 
   /** Takes one day after another until there is none. */
   async work(verifyOne: (day: DayToVerify, i: number) => Promise<void>): Promise<void> {
-    for (;;) {
-      const i = this.#next++;
-      const day = this.#days[i];
-      if (day === undefined) return;
-      await verifyOne(day, i);
-      this.#onProgress({ daysDone: ++this.#done, days: this.#days.length });
+    try {
+      for (;;) {
+        const i = this.#next++;
+        const day = this.#days[i];
+        if (day === undefined) return;
+        await verifyOne(day, i);
+        this.#onProgress({ daysDone: ++this.#done, days: this.#days.length });
+      }
+    } catch (error) {
+      // At once: what holds this worker may take its time to fail.
+      this.#stop();
+      throw error;
     }
   }
 
   /** Waits for all workers, also when one fails; then throws what it threw. */
   async settle(workers: readonly Promise<void>[]): Promise<void> {
-    const stop = () => (this.#next = this.#days.length);
     const results = await Promise.allSettled(
       workers.map((worker) =>
         worker.catch((error: unknown) => {
-          stop();
+          this.#stop();
           throw error;
         }),
       ),
     );
     for (const result of results) if (result.status === "rejected") throw result.reason;
+  }
+
+  #stop(): void {
+    this.#next = this.#days.length;
   }
 }
 
@@ -192,7 +201,7 @@ async function verifyDay(tx: Tx, found: Findings, day: DayToVerify): Promise<voi
     found.addFigures("ledger", await listLedgerDifferences(tx, LISTED_PER_CHECK, span));
   }
   await sumErrorParts(tx, day.isRawGone, span);
-  for (const dimension of ["model", "client", "actor"] as const) {
+  for (const dimension of ["model", "client", "actor", "tag"] as const) {
     if (day.isRawGone) {
       await takeRollupParts(tx, dimension, span);
       await takeSketchParts(tx, dimension, span);
@@ -269,6 +278,7 @@ class Findings {
 function figureOf(row: RowDifference): FigureDifference {
   const at = ROLLUP_MEASURES.findIndex((_, i) => row.expected?.[i] !== row.found?.[i]);
   const whose = row.orgId === ALL_ORGS ? "all orgs, " : "";
+  const rating = row.rating === 0 ? "" : `, rated in ${unpackCurrency(Math.abs(row.rating))}`;
   const [expected, found] =
     at < 0
       ? describeSketches(row.expected?.at(-1) ?? "", row.found?.at(-1) ?? "")
@@ -277,7 +287,7 @@ function figureOf(row: RowDifference): FigureDifference {
     orgId: row.orgId,
     sourceId: null,
     hourSeconds: row.bucketSeconds,
-    figure: `${ROLLUP_MEASURES[at] ?? "latency sketch"} (${whose}member ${row.memberId}, outcome ${row.outcome})`,
+    figure: `${ROLLUP_MEASURES[at] ?? "latency sketch"} (${whose}member ${row.memberId}, outcome ${row.outcome}${rating})`,
     expected,
     found,
     total: row.total,

@@ -8,12 +8,14 @@ import {
   GRAIN_SECONDS,
   GRAINS,
   MEMBER_NONE,
+  rollupTable,
 } from "#contract";
 import {
   addErrorDeltas,
   addLedgerEntries,
   addRollupDeltas,
   copyRollupDeltas,
+  deleteEmptiedRows,
   type ErrorDelta,
   type FreshnessDelta,
   listStoredSketches,
@@ -23,14 +25,7 @@ import {
   RollupRows,
   type Tx,
 } from "#store";
-import {
-  Cells,
-  type Coarser,
-  LAST_INGESTED,
-  LAST_OCCURRED,
-  LATENCY_COUNT,
-  QUARTER_SECONDS,
-} from "./cells.ts";
+import { Cells, type Coarser, LAST_INGESTED, LAST_OCCURRED, QUARTER_SECONDS } from "./cells.ts";
 import type { FoldInput } from "./read-fold.ts";
 import type { FoldSums } from "./raw-reader.ts";
 import type { SketchCache, SketchRow } from "./sketch-cache.ts";
@@ -43,28 +38,38 @@ const ROWS_PER_STATEMENT = 20_000;
 const NO_SKETCH = Buffer.alloc(0);
 const same = (id: number): number => id;
 
-/** What the writing of a fold needs beside its input. */
-export type FoldWriter = {
+/** What the writing of rollup rows needs beside the sums. */
+export type RollupWriter = {
   tx: Tx;
   consumer: Consumer;
   cache: SketchCache;
   members: SystemMembers;
-  /** The fold's time, µs since the Unix epoch. */
-  foldedAtUs: number;
   /** Sketches of buckets before this instant (s) are not remembered: retention may delete their rows. */
   rememberFromSeconds: number;
   /** Orgs and days (`<org id>/<start in s>`) whose 15-minute rows retention has deleted: they get no new ones. */
   purged15m: ReadonlySet<string>;
 };
 
+/** What the writing of a fold needs beside its input: its time too, µs since the Unix epoch. */
+export type FoldWriter = RollupWriter & { foldedAtUs: number };
+
 /** Sketches as they stand after the fold; for the cache, once the transaction is committed. */
 export type WrittenSketches = (readonly [row: SketchRow, sketch: Buffer])[];
 
 /** Writes everything a fold adds, in one order of tables and keys, inside the caller's fenced transaction. */
 export async function writeFold(writer: FoldWriter, input: FoldInput): Promise<WrittenSketches> {
-  const { sums } = input;
-  const written: WrittenSketches = [];
   if (writer.consumer === "usage") await writeFacts(writer, input);
+  return await writeRollups(writer, input.sums);
+}
+
+/**
+ * Writes what the sums of a fold or of a move add to the consumer's rollup rows, and nothing else, inside a transaction
+ * that keeps folds out. A row that a move leaves with nothing is deleted. Throws a RangeError when a row has less than a
+ * move takes from it.
+ */
+export async function writeRollups(writer: RollupWriter, sums: FoldSums): Promise<WrittenSketches> {
+  const written: WrittenSketches = [];
+  const { isMove } = sums;
   let table = 0;
   for (const dimension of CONSUMERS[writer.consumer]) {
     let cells = await baseCells(writer, dimension, sums);
@@ -73,7 +78,7 @@ export async function writeFold(writer: FoldWriter, input: FoldInput): Promise<W
         const quarters = GRAIN_SECONDS[grain] / QUARTER_SECONDS;
         cells = await addTogether(new Cells(), cells, { quarters, orgId: same, memberId: same });
       }
-      await writeTable(writer, { dimension, grain, table: table++, cells }, written);
+      await writeTable(writer, { dimension, grain, table: table++, cells, isMove }, written);
     }
   }
   return written;
@@ -98,7 +103,11 @@ const dayOf = ({ bucketSeconds }: RollupKey): number =>
   Math.floor(bucketSeconds / GRAIN_SECONDS.day) * GRAIN_SECONDS.day;
 
 /** Fifteen-minute cells of a dimension; for org and model with those of all orgs together beside them. */
-async function baseCells(writer: FoldWriter, dimension: Dimension, sums: FoldSums): Promise<Cells> {
+async function baseCells(
+  writer: RollupWriter,
+  dimension: Dimension,
+  sums: FoldSums,
+): Promise<Cells> {
   const { members } = writer;
   switch (dimension) {
     case "org": {
@@ -119,6 +128,8 @@ async function baseCells(writer: FoldWriter, dimension: Dimension, sums: FoldSum
       return sums.first;
     case "actor":
       return sums.second;
+    case "tag":
+      return sums.tags;
   }
 }
 
@@ -133,19 +144,20 @@ async function addTogether(into: Cells, finer: Cells, coarser: Coarser): Promise
 }
 
 /** A rollup table, its number among the consumer's, and what is added to it. */
-type Target = { dimension: Dimension; grain: Grain; table: number; cells: Cells };
+type Target = { dimension: Dimension; grain: Grain; table: number; cells: Cells; isMove: boolean };
 
 async function writeTable(
-  writer: FoldWriter,
+  writer: RollupWriter,
   target: Target,
   written: WrittenSketches,
 ): Promise<void> {
-  const { cells } = target;
+  const { cells, isMove } = target;
+  if (cells.size === 0) return;
   const current = await findCurrentSketches(writer, target);
   const rows = new RollupRows(cells.size * 260);
   for (let cell = 0; cell < cells.size; cell++) {
     const key = cells.keyOf(cell);
-    if (isPurged(writer, target, key)) continue;
+    if (isPurged(writer, target, key) || (isMove && cells.isNothing(cell))) continue;
     const delta = cells.sketchOf(cell);
     let sketch: Buffer = NO_SKETCH;
     if (delta) {
@@ -158,23 +170,27 @@ async function writeTable(
   }
   await copyRollupDeltas(writer.tx, target, rows);
   await addRollupDeltas(writer.tx, target);
+  if (isMove && !(await deleteEmptiedRows(writer.tx, target)))
+    throw new RangeError(
+      `${rollupTable(target.dimension, target.grain)} has less than is taken from it`,
+    );
 }
 
-const isPurged = (writer: FoldWriter, target: Target, key: RollupKey): boolean =>
+const isPurged = (writer: RollupWriter, target: Target, key: RollupKey): boolean =>
   writer.purged15m.size > 0 &&
   target.grain === "15m" &&
   writer.purged15m.has(`${key.orgId}/${dayOf(key)}`);
 
 /** Sketches of the rows that get latencies, by cell: from the cache, the rest from the table. */
 async function findCurrentSketches(
-  writer: FoldWriter,
+  writer: RollupWriter,
   target: Target,
 ): Promise<(Buffer | undefined)[]> {
   const { cells } = target;
   const current: (Buffer | undefined)[] = [];
   const missing: number[] = [];
   for (let cell = 0; cell < cells.size; cell++) {
-    if (cells.valueOf(cell, LATENCY_COUNT) === 0) continue;
+    if (cells.sketchOf(cell) === undefined) continue;
     const isRemembered = cells.keyOf(cell).bucketSeconds >= writer.rememberFromSeconds;
     const known = isRemembered ? writer.cache.get(cells.rowOf(cell, target.table)) : undefined;
     if (known) current[cell] = known;

@@ -182,8 +182,15 @@ const instantText = (atUs: number): string => {
   return new Date(ms).toISOString().replace("Z", `${String(atUs - ms * 1000).padStart(3, "0")}Z`);
 };
 
+/** The columns of usage_event that rollup/raw-reader.ts reads for a consumer, in its order. */
+export const rawRowColumns = (consumer: Consumer): string => `
+           batch_id, occurred_at, org_id, ${MEMBER_COLUMNS[consumer]}, requests,
+           input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
+           output_tokens, reasoning_tokens, source_id, outcome, currency, coalesce(rated_currency, 0)::int2,
+           latency_ms, cost_nano, rated_nano${consumer === "people" ? ", tag_ids" : ""}`;
+
 /**
- * Streams the narrow raw rows of some batches as binary COPY, in the column order that rollup/raw-reader.ts reads.
+ * Streams the narrow raw rows of some batches as binary COPY, as `rawRowColumns` says.
  * Bounds are µs, inclusive. Index: usage_event_batch of each day between the bounds. Reads only.
  */
 export function readRawRows(
@@ -192,9 +199,7 @@ export function readRawRows(
   range: { batchIds: readonly number[]; minUs: number; maxUs: number },
 ): AsyncIterable<Buffer> {
   return tx.copyOutChunks(`copy (
-    select batch_id, occurred_at, org_id, ${MEMBER_COLUMNS[consumer]}, requests,
-           input_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
-           output_tokens, reasoning_tokens, source_id, outcome, currency, latency_ms, cost_nano
+    select ${rawRowColumns(consumer)}
       from usage_event
      where batch_id = any('{${range.batchIds.map(Number).join(",")}}'::int8[])
        and occurred_at >= '${instantText(range.minUs)}'

@@ -60,7 +60,14 @@ const MODULUS = "18446744073709551616";
 const KEY_DIGEST =
   "(('x' || left(translate(e.event_key::text, '-', ''), 16))::bit(64)::int8 # " +
   "('x' || right(translate(e.event_key::text, '-', ''), 16))::bit(64)::int8)";
-const FIGURES = ["requests", "tokens", "cost_nano", "latencies"] as const;
+const FIGURES = [
+  "requests",
+  "tokens",
+  "cost_nano",
+  "rated_requests",
+  "rated_nano",
+  "latencies",
+] as const;
 const TOKENS = (row: string): string =>
   `(${row}.input_tokens::int8 + ${row}.cache_read_tokens + ${row}.cache_write_5m_tokens + ${row}.cache_write_1h_tokens + ${row}.output_tokens + ${row}.reasoning_tokens)`;
 
@@ -70,7 +77,7 @@ export type ReconcileResult = { checked: number; differing: number };
 /**
  * Checks hours of one UTC day for every org that has anything in them, and keeps the result: ledger against raw (counts
  * and id digests, per source), and raw against the hour rows of every dimension, each as far as its consumer has
- * folded. Without raw (`isRawGone`) the dimensions are compared with the org's own rows. Org 0 is all orgs together.
+ * folded. Without raw (`isRawGone`) the dimensions, but tags, are compared with the org's own rows. Org 0 is all orgs together.
  * One statement, so one snapshot; one scan of the hours' raw. Repeatable.
  */
 export async function reconcileHours(
@@ -79,6 +86,7 @@ export async function reconcileHours(
 ): Promise<ReconcileResult> {
   const from = Math.min(...hours.hourSeconds);
   const to = Math.max(...hours.hourSeconds) + 3600;
+  const compared = hours.isRawGone ? ADDING_UP : DIMENSIONS;
   const wanted = `array[${hours.hourSeconds.map((seconds) => `to_timestamp(${Number(seconds)})`).join(", ")}]`;
   const [result] = await selectRows<ReconcileResult>(
     tx,
@@ -94,7 +102,7 @@ export async function reconcileHours(
        and l.hour = any (${wanted})
      group by 1, 2, 3
   ), kept as (
-    ${DIMENSIONS.map((dimension) => hourRows(dimension, wanted)).join(" union all ")}
+    ${compared.map((dimension) => hourRows(dimension, wanted)).join(" union all ")}
   ), should as (
     ${hours.isRawGone ? FROM_ORG_ROWS : FROM_RAW}
   ), difference as (
@@ -131,7 +139,12 @@ function rawSums(from: number, to: number, wanted: string): string {
            coalesce(sum(e.requests) filter (where ${consumer}.lane_id is not null), 0) as ${consumer}_requests,
            coalesce(sum(${TOKENS("e")}) filter (where ${consumer}.lane_id is not null), 0) as ${consumer}_tokens,
            coalesce(sum(e.cost_nano) filter (where ${consumer}.lane_id is not null), 0) as ${consumer}_cost_nano,
+           coalesce(sum(e.requests) filter (where ${consumer}.lane_id is not null and e.rated_nano is not null), 0) as ${consumer}_rated_requests,
+           coalesce(sum(e.rated_nano) filter (where ${consumer}.lane_id is not null), 0) as ${consumer}_rated_nano,
            count(e.latency_ms) filter (where ${consumer}.lane_id is not null) as ${consumer}_latencies`;
+  // An event is counted once under each of its tags.
+  const tagged = (count: string) =>
+    `coalesce(sum(${count} * cardinality(e.tag_ids)) filter (where people.lane_id is not null), 0)`;
   const mark = (consumer: Consumer) => `
       left join watermark ${consumer}
              on ${consumer}.consumer = '${consumer}'
@@ -141,7 +154,13 @@ function rawSums(from: number, to: number, wanted: string): string {
     select e.org_id, date_bin('1 hour', e.occurred_at, timestamptz 'epoch') as hour, e.source_id,
            count(*) filter (where usage.lane_id is not null) as accepted,
            ((coalesce(sum(${KEY_DIGEST}) filter (where usage.lane_id is not null), 0)) % ${MODULUS} + ${MODULUS}) % ${MODULUS} as digest,
-           ${sums("usage")}, ${sums("people")}
+           ${sums("usage")}, ${sums("people")},
+           ${tagged("e.requests")} as tag_requests,
+           ${tagged(TOKENS("e"))} as tag_tokens,
+           ${tagged("e.cost_nano")} as tag_cost_nano,
+           ${tagged("(case when e.rated_nano is null then 0 else e.requests end)")} as tag_rated_requests,
+           ${tagged("e.rated_nano")} as tag_rated_nano,
+           ${tagged("(e.latency_ms is not null)::int4")} as tag_latencies
       from usage_event e ${mark("usage")} ${mark("people")}
      where e.occurred_at >= to_timestamp(${from})
        and e.occurred_at < to_timestamp(${to})
@@ -154,7 +173,9 @@ const NO_RAW = "select 1 where false";
 /** What an hour's rows of each dimension add up to, per org. */
 const hourRows = (dimension: (typeof DIMENSIONS)[number], wanted: string): string => `
     select '${dimension}' as dimension, r.org_id, r.bucket as hour, sum(r.requests) as requests,
-           sum(${TOKENS("r")}) as tokens, sum(r.cost_nano) as cost_nano, sum(r.latency_count) as latencies
+           sum(${TOKENS("r")}) as tokens, sum(r.cost_nano) as cost_nano,
+           coalesce(sum(r.requests) filter (where r.rating <> 0), 0) as rated_requests, sum(r.rated_nano) as rated_nano,
+           sum(r.latency_count) as latencies
       from ${rollupTable(dimension, "hour")} r
      where r.org_id = any (array(select id from org))
        and r.bucket = any (${wanted})
@@ -164,15 +185,19 @@ const hourRows = (dimension: (typeof DIMENSIONS)[number], wanted: string): strin
 const FROM_RAW = (["usage", "people"] as const satisfies readonly Consumer[])
   .flatMap((consumer) =>
     CONSUMERS[consumer].flatMap((dimension) => {
-      const sums = FIGURES.map((figure) => `sum(${consumer}_${figure}) as ${figure}`).join(", ");
+      const from = dimension === "tag" ? dimension : consumer;
+      const sums = FIGURES.map((figure) => `sum(${from}_${figure}) as ${figure}`).join(", ");
       const rows = (orgId: string) =>
-        `select '${dimension}' as dimension, ${orgId} as org_id, hour, ${sums} from raw group by 2, 3 having sum(${consumer}_requests) > 0`;
+        `select '${dimension}' as dimension, ${orgId} as org_id, hour, ${sums} from raw group by 2, 3 having sum(${from}_requests) > 0`;
       return consumer === "usage" ? [rows("org_id"), rows("0")] : [rows("org_id")];
     }),
   )
   .join(" union all ");
 
-const FROM_ORG_ROWS = DIMENSIONS.filter((dimension) => dimension !== "org")
+/** Rows by tag add up to no other rows: without raw they are for `verify`, which compares their grains. */
+const ADDING_UP = DIMENSIONS.filter((dimension) => dimension !== "tag");
+
+const FROM_ORG_ROWS = ADDING_UP.filter((dimension) => dimension !== "org")
   .map(
     (dimension) =>
       `select '${dimension}' as dimension, org_id, hour, ${FIGURES.join(", ")} from kept

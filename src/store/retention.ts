@@ -183,8 +183,8 @@ export const listPurgeableDays = (
    order by 1`;
 
 /**
- * Deletes everything counted for a UTC day: rollups, error codes, ledger, reconciliation, and the notes about it but one:
- * that it is gone, so that answers do not take what is left for all there was.
+ * Deletes everything counted for a UTC day: rollups, what re-ratings changed of them, error codes, ledger, reconciliation,
+ * and the notes about it but one: that it is gone, so that answers do not take what is left for all there was.
  */
 export const purgeDay = (tx: Tx, day: number): Promise<unknown> => {
   const ofOrgs = "org_id = any (array(select id from org))";
@@ -199,6 +199,8 @@ export const purgeDay = (tx: Tx, day: number): Promise<unknown> => {
       ...["ledger", "reconciliation"].map(
         (name) => `delete from ${name} where ${ofOrgs} and ${ofDay("hour", day)}`,
       ),
+      // What is gone can no longer be taken back, and must not be from what is loaded into the day anew.
+      `delete from rerating_rollup where rerating_id = any (array(select id from rerating)) and ${ofDay("bucket", day)}`,
       `delete from purged where day = date '1970-01-01' + ${Number(day)}`,
       `insert into purged (what, org_id, day) values ('all', 0, date '1970-01-01' + ${Number(day)})`,
     ].join("; "),

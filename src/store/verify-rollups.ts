@@ -6,21 +6,23 @@ import { selectRows } from "./rows.ts";
 import { type Span, systemMember, withinOrgs } from "./verify.ts";
 
 const WIDTHS = { hour: "1 hour", day: "1 day" } as const;
-const ROLLUP_KEY = "org_id, member_id, bucket, outcome, currency";
+const ROLLUP_KEY = "org_id, member_id, bucket, outcome, currency, rating";
 /**
- * The key of parts: they are sorted, grouped and joined again and again, and three words are half the work of five.
- * Every pair of numbers there can be has its own word.
+ * The key of parts: they are sorted, grouped and joined again and again, and three words are half the work of six.
+ * All numbers that there can be together have a word of their own.
  */
 const KEY = "owner, bucket, mark";
 const owner = (orgId: string, memberId: string): string =>
   `(${orgId})::int8 * 4294967296 + (${memberId})`;
-const MARK = "outcome * 65536 + currency";
+const MARK = "outcome * 4294967296 + currency * 65536 + rating";
 const ORG_OF = "(owner + 2147483648) >> 32";
 const MEMBER_OF = `owner - ((${ORG_OF}) << 32)`;
-const OUTCOME_OF = "(mark + 32768) >> 16";
-const CURRENCY_OF = `mark - ((${OUTCOME_OF}) << 16)`;
+const OUTCOME_AND_CURRENCY = "((mark + 32768) >> 16)";
+const RATING_OF = `mark - (${OUTCOME_AND_CURRENCY} << 16)`;
+const OUTCOME_OF = `(${OUTCOME_AND_CURRENCY} + 32768) >> 16`;
+const CURRENCY_OF = `${OUTCOME_AND_CURRENCY} - ((${OUTCOME_OF}) << 16)`;
 const MEASURES = ROLLUP_MEASURES.join(", ");
-const typeOf = (measure: string): string => (measure === "cost_nano" ? "numeric" : "int8");
+const typeOf = (measure: string): string => (measure.endsWith("_nano") ? "numeric" : "int8");
 const SUMS = ROLLUP_MEASURES.map((name) => `sum(${name})::${typeOf(name)} as ${name}`).join(", ");
 
 /** A day's rows of one dimension in quarters of an hour as they should be, and their latency bins. */
@@ -29,7 +31,7 @@ const binTable = (dimension: Dimension): string => `verify_bin_${dimension}`;
 
 /** Makes the tables for the parts of a day. Once per transaction; they go with it. */
 export const createParts = (tx: Tx): Promise<unknown> => {
-  const key = "owner int8 not null, bucket timestamptz not null, mark int4 not null";
+  const key = "owner int8 not null, bucket timestamptz not null, mark int8 not null";
   const measures = ROLLUP_MEASURES.map((name) => `${name} ${typeOf(name)} not null`).join(", ");
   const tables = DIMENSIONS.map(
     (dimension) => `
@@ -54,6 +56,8 @@ export const sumRawParts = (
   const member = `${dimension}_id`;
   const tokens =
     "(input_tokens::int8 + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens + output_tokens + reasoning_tokens)";
+  const events =
+    dimension === "tag" ? "verify_event cross join unnest(tag_ids) as t (tag_id)" : "verify_event";
   return tx.exec(`
   insert into ${partTable(dimension)} (${KEY}, ${MEASURES})
   select ${owner("org_id", member)}, bucket, ${MARK},
@@ -61,13 +65,13 @@ export const sumRawParts = (
          sum(input_tokens), sum(cache_read_tokens), sum(cache_write_5m_tokens), sum(cache_write_1h_tokens),
          sum(output_tokens), sum(reasoning_tokens),
          coalesce(sum(${tokens}) filter (where cost_nano is not null), 0), coalesce(sum(cost_nano), 0),
-         count(latency_ms), coalesce(sum(latency_ms), 0)
-    from verify_event
+         count(latency_ms), coalesce(sum(latency_ms), 0), coalesce(sum(rated_nano), 0)
+    from ${events}
    where is_${consumer}
    group by 1, 2, 3;
   insert into ${binTable(dimension)}
   select ${owner("org_id", member)}, bucket, ${MARK}, bin, count(*)
-    from verify_event
+    from ${events}
    where is_${consumer}
      and bin is not null
    group by 1, 2, 3, 4`);
@@ -129,7 +133,7 @@ export async function* readRollupSketches(
 }
 
 const PG_EPOCH_SECONDS = 946_684_800;
-const BIN_ROW_BYTES = 2 + 12 + 12 + 8 + 8 + 12;
+const BIN_ROW_BYTES = 2 + 12 + 12 + 12 + 8 + 12;
 
 /** Latency bins for `copyBinParts`, in binary COPY form. */
 export class BinRows extends CopyBuffer {
@@ -142,12 +146,12 @@ export class BinRows extends CopyBuffer {
     view.setBigInt64(at + 6, BigInt(key.owner));
     view.setInt32(at + 14, 8);
     this.int64(at + 18, (key.bucketSeconds - PG_EPOCH_SECONDS) * 1_000_000);
-    view.setInt32(at + 26, 4);
-    view.setInt32(at + 30, key.mark);
-    view.setInt32(at + 34, 4);
-    view.setInt32(at + 38, bin);
-    view.setInt32(at + 42, 8);
-    this.int64(at + 46, count);
+    view.setInt32(at + 26, 8);
+    this.int64(at + 30, key.mark);
+    view.setInt32(at + 38, 4);
+    view.setInt32(at + 42, bin);
+    view.setInt32(at + 46, 8);
+    this.int64(at + 50, count);
     this.at = at + BIN_ROW_BYTES;
     this.rows++;
   }
@@ -194,6 +198,7 @@ export type RowDifference = {
   bucketSeconds: number;
   outcome: number;
   currency: number;
+  rating: number;
   expected: string[] | null;
   found: string[] | null;
   /** How many rows of this table and day differ, listed or not. */
@@ -244,7 +249,7 @@ export async function listRowDifferences(
   )
   select (${ORG_OF})::int4 as "orgId", (${MEMBER_OF})::int4 as "memberId",
          extract(epoch from bucket)::float8 as "bucketSeconds",
-         (${OUTCOME_OF})::int4 as outcome, (${CURRENCY_OF})::int4 as currency,
+         (${OUTCOME_OF})::int4 as outcome, (${CURRENCY_OF})::int4 as currency, (${RATING_OF})::int4 as rating,
          case when want.latency_sketch is not null then array[${texts("want")}] end as expected,
          case when have.latency_sketch is not null then array[${texts("have")}] end as found,
          (count(*) over ())::int4 as total

@@ -1,5 +1,6 @@
 import { type Consumer, DIMENSIONS, GRAINS, rollupTable } from "#contract";
 import type { Database, Tx } from "./database.ts";
+import { ratingOf } from "./rollups.ts";
 import { selectRows } from "./rows.ts";
 
 /** A span of time: [from, to) in seconds since the Unix epoch. */
@@ -23,11 +24,11 @@ const unsigned = (sum: string): string => `((${sum}) % ${MODULUS} + ${MODULUS}) 
 const TABLES = `
   create temp table verify_event (
     is_usage bool not null, is_people bool not null, org_id int4 not null, source_id int2 not null,
-    model_id int4 not null, client_id int4 not null, actor_id int4 not null, error_code_id int4 not null,
+    model_id int4 not null, client_id int4 not null, actor_id int4 not null, tag_ids int4[], error_code_id int4 not null,
     bucket timestamptz not null, outcome int2 not null, currency int2 not null, requests int4 not null,
     input_tokens int4 not null, cache_read_tokens int4 not null, cache_write_5m_tokens int4 not null,
     cache_write_1h_tokens int4 not null, output_tokens int4 not null, reasoning_tokens int4 not null,
-    cost_nano int8, latency_ms int4, bin int4, digest int8 not null) on commit drop;
+    cost_nano int8, rating int2 not null, rated_nano int8, latency_ms int4, bin int4, digest int8 not null) on commit drop;
   create temp table verify_error (
     org_id int4 not null, model_id int4 not null, bucket timestamptz not null,
     outcome int2 not null, error_code_id int4 not null, requests int8 not null) on commit drop`;
@@ -133,11 +134,11 @@ export const takeRawEvents = (
   return tx.exec(`
   insert into verify_event
   select e.batch_no <= u.batch_no is true, e.batch_no <= p.batch_no is true, e.org_id, e.source_id,
-         e.model_id, e.client_id, e.actor_id, e.error_code_id,
+         e.model_id, e.client_id, e.actor_id, e.tag_ids, e.error_code_id,
          date_bin('15 minutes', e.occurred_at, timestamptz 'epoch'), e.outcome, e.currency, e.requests,
          e.input_tokens, e.cache_read_tokens, e.cache_write_5m_tokens,
          e.cache_write_1h_tokens, e.output_tokens, e.reasoning_tokens,
-         e.cost_nano, e.latency_ms, width_bucket(e.latency_ms, '{${binStarts.map(Number).join(",")}}'::int4[]), ${KEY_DIGEST}
+         e.cost_nano, ${ratingOf("e")}, e.rated_nano, e.latency_ms, width_bucket(e.latency_ms, '{${binStarts.map(Number).join(",")}}'::int4[]), ${KEY_DIGEST}
     from (select *, (batch_id >> 36)::int4 as lane_id, batch_id & 68719476735 as batch_no from usage_event) as e
     left join (${foldedBy("usage")}) as u using (lane_id)
     left join (${foldedBy("people")}) as p using (lane_id)
