@@ -1,7 +1,14 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { type Clock, LineReader, type Logger, OperatorError, sleepMs } from "#kernel";
+import {
+  type Clock,
+  LineReader,
+  type Logger,
+  OperatorError,
+  type Repeating,
+  startRepeating,
+} from "#kernel";
 import {
   type AuditAnchor,
   type AuditHead,
@@ -29,41 +36,20 @@ export type AuditAnchorsDeps = {
   intervalMs?: number;
 };
 
-/** The running anchoring. Disposing lets a turn that has begun finish. */
-export type AuditAnchors = AsyncDisposable & {
-  /** One turn, now; tells how many chains had grown. */
-  run(): Promise<number>;
-};
+/** The running anchoring. A turn tells how many chains had grown. */
+export type AuditAnchors = Repeating<number>;
 
 /**
  * Tells the ends of the audit chains outside of the database, at once and then hourly where they have moved: in the log
  * ("audit_anchor"), in the anchor file, and only then in the database, so that what could not be told is told again.
  */
 export function startAuditAnchors(deps: AuditAnchorsDeps): AuditAnchors {
-  const stop = new AbortController();
-  let turn: Promise<unknown> = Promise.resolve();
-  const run = (): Promise<number> => {
-    const result = turn.then(() => anchorChains(deps));
-    turn = result.catch(() => undefined);
-    return result;
-  };
-  const loop = async (): Promise<void> => {
-    while (!stop.signal.aborted) {
-      await run().catch((error: unknown) =>
-        deps.logger.error({ err: error }, "The audit log's anchors are told again later"),
-      );
-      await sleepMs(deps.intervalMs ?? HOUR_MS, stop.signal).catch(() => undefined);
-    }
-  };
-  const running = loop();
-  return {
-    run,
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      await running;
-      await turn;
-    },
-  };
+  return startRepeating({
+    work: () => anchorChains(deps),
+    intervalMs: deps.intervalMs ?? HOUR_MS,
+    onError: (error) =>
+      deps.logger.error({ err: error }, "The audit log's anchors are told again later"),
+  });
 }
 
 async function anchorChains(deps: AuditAnchorsDeps): Promise<number> {

@@ -1,4 +1,4 @@
-import { Failure } from "#contract";
+import { noSuchOrg } from "#contract";
 import type { Clock } from "#kernel";
 import { type AuditEntry, type Database, findOrgRecord, type OrgRecord } from "#store";
 import type { Principal } from "./principal.ts";
@@ -58,11 +58,3 @@ export async function getVisibleOrg(
   if (org === undefined || org.status === "deleted") throw noSuchOrg();
   return org;
 }
-
-export const noSuchOrg = (): Failure => new Failure("not_found", "There is no such org.");
-
-/** A field of the request's body (`place` in it: "/roles") that cannot be as it was sent, and why. */
-export const refuseField = (place: string, code: string, message: string): Failure =>
-  new Failure("invalid_request", message, {
-    details: [{ pointer: `/body${place}`, code, message }],
-  });

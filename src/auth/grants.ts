@@ -1,5 +1,4 @@
-import { Failure } from "#contract";
-import { refuseField } from "./caller.ts";
+import { Failure, refuseField } from "#contract";
 import { type Principal, requireScope } from "./principal.ts";
 import { type Role, ROLES_OF, type Scope, scopesOf } from "./scopes.ts";
 
@@ -17,11 +16,11 @@ export type Grant = {
  */
 export function checkGrant({ orgId, roles, scopes, writesFor }: Grant): void {
   const reach = orgId === null ? "system" : "org";
-  if (roles.length === 0) throw refuseField("/roles", "too_few", "A key needs a role.");
+  if (roles.length === 0) throw refuseField("/body/roles", "too_few", "A key needs a role.");
   const stray = roles.find((role) => !ROLES_OF[reach].includes(role));
   if (stray !== undefined) {
     throw refuseField(
-      "/roles",
+      "/body/roles",
       "role_of_other_reach",
       orgId === null
         ? `A key of no org cannot be ${stray}. It may be: ${ROLES_OF.system.join(", ")}.`
@@ -32,14 +31,14 @@ export function checkGrant({ orgId, roles, scopes, writesFor }: Grant): void {
   const extra = scopes?.find((scope) => !allowed.includes(scope));
   if (extra !== undefined) {
     throw refuseField(
-      "/scopes",
+      "/body/scopes",
       "scope_beyond_roles",
       `The roles do not have the scope ${extra}: scopes can only make a key less.`,
     );
   }
   // "*" would be stored as what stands for any.
   if (Array.isArray(writesFor) && (writesFor.length === 0 || writesFor.includes("*"))) {
-    throw refuseField("/writesFor", "not_orgs", 'Name orgs, or say "any".');
+    throw refuseField("/body/writesFor", "not_orgs", 'Name orgs, or say "any".');
   }
 }
 

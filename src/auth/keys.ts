@@ -1,4 +1,4 @@
-import { Failure } from "#contract";
+import { Failure, refuseField } from "#contract";
 import type { Clock } from "#kernel";
 import {
   type ApiKey as StoredKey,
@@ -13,7 +13,7 @@ import {
   type Tx,
 } from "#store";
 import { createApiKey, formatApiKey, hashSecret } from "./api-key.ts";
-import { type Caller, entryOf, getVisibleOrg, readOrg, readSystem, refuseField } from "./caller.ts";
+import { type Caller, entryOf, getVisibleOrg, readOrg, readSystem } from "./caller.ts";
 import { checkGrant, requireMayGrant } from "./grants.ts";
 import { requireScope } from "./principal.ts";
 import { isRole, isScope, type Role, type Scope } from "./scopes.ts";
@@ -119,7 +119,7 @@ export function createKeys(options: KeysOptions): Keys {
       checkGrant({ orgId, roles, scopes, writesFor });
       requireMayGrant(caller.principal, { orgId, roles, scopes, writesFor });
       if (expiresAt !== null && expiresAt <= at) {
-        throw refuseField("/expiresAt", "in_the_past", "A key must expire later than now.");
+        throw refuseField("/body/expiresAt", "in_the_past", "A key must expire later than now.");
       }
       const wanted = {
         orgId: owner.id,

@@ -1,4 +1,4 @@
-import { Failure } from "#contract";
+import { type CostBasis, Failure, noSuchOrg } from "#contract";
 import type { Clock } from "#kernel";
 import {
   appendAudit,
@@ -15,7 +15,7 @@ import {
   type Tx,
   updateOrg,
 } from "#store";
-import { type Caller, entryOf, getVisibleOrg, noSuchOrg, readOrg, readSystem } from "./caller.ts";
+import { type Caller, entryOf, getVisibleOrg, readOrg, readSystem } from "./caller.ts";
 import { requireScope } from "./principal.ts";
 
 export { ORG_STATUSES, type OrgStatus } from "#store";
@@ -26,6 +26,8 @@ export type OrgRecord = {
   name: string | null;
   timeZone: string;
   currency: string;
+  costBasis: CostBasis;
+  tagKeys: readonly string[];
   billingContact: string | null;
   entitlements: Readonly<Record<string, unknown>>;
   status: OrgStatus;
@@ -34,12 +36,15 @@ export type OrgRecord = {
   updatedAt: Date;
 };
 
-/** An org as it is asked for. Absent: no name, UTC, USD, no contact, no entitlements. */
+/** An org as it is asked for. Absent: no name, UTC, USD, cost the event's own or else computed, no tags,
+ * no contact, no entitlements. */
 export type NewOrg = {
   orgId: string;
   name?: string | undefined;
   timeZone?: string | undefined;
   currency?: string | undefined;
+  costBasis?: CostBasis | undefined;
+  tagKeys?: readonly string[] | undefined;
   billingContact?: string | undefined;
   entitlements?: Readonly<Record<string, unknown>> | undefined;
 };
@@ -48,6 +53,8 @@ export type NewOrg = {
 export type OrgChange = {
   name?: string | null | undefined;
   timeZone?: string | undefined;
+  costBasis?: CostBasis | undefined;
+  tagKeys?: readonly string[] | undefined;
   billingContact?: string | null | undefined;
   entitlements?: Readonly<Record<string, unknown>> | undefined;
 };
@@ -70,7 +77,7 @@ export type Orgs = {
 export type OrgsOptions = {
   database: Database;
   clock: Clock;
-  /** Told of an org whose status changed, by its external id, once that is committed. */
+  /** Told of an org whose status or tags changed, by its external id, once that is committed. */
   onChange: (orgId: string) => void | Promise<void>;
 };
 
@@ -93,6 +100,8 @@ export function createOrgs(options: OrgsOptions): Orgs {
           billingContact: org.billingContact ?? null,
           timeZone: org.timeZone ?? "UTC",
           currency: org.currency ?? "USD",
+          costBasis: org.costBasis,
+          tagKeys: org.tagKeys,
           entitlements: { ...org.entitlements },
           at,
         });
@@ -129,13 +138,21 @@ export function createOrgs(options: OrgsOptions): Orgs {
       const changed = Object.entries(change).flatMap(([field, value]) =>
         value === undefined ? [] : [field],
       );
-      return await database.change(org.id, async (tx) => {
+      const updated = await database.change(org.id, async (tx) => {
         await updateOrg(tx.sql, org.id, { change: storedChange(change), at });
         // The names of the fields tell enough: what is in them may be about people.
-        const did = { action: "org.update", target: orgId, at, details: { changed } } as const;
+        const { costBasis, tagKeys } = change;
+        const details = {
+          changed,
+          ...(costBasis !== undefined && { costBasis }),
+          ...(tagKeys !== undefined && { tagKeys: [...tagKeys] }),
+        };
+        const did = { action: "org.update", target: orgId, at, details } as const;
         await appendAudit(tx, org.id, entryOf(caller, did));
         return await getRecord(tx, orgId);
       });
+      if (change.tagKeys !== undefined) await onChange(orgId);
+      return updated;
     },
 
     setStatus: async (caller, orgId, status) => {

@@ -1,3 +1,4 @@
+import { refuseField } from "#contract";
 import type { Clock } from "#kernel";
 import {
   appendAudit,
@@ -8,7 +9,7 @@ import {
   type TokenRevocation,
   upsertTokenRevocation,
 } from "#store";
-import { type Caller, entryOf, readSystem, refuseField } from "./caller.ts";
+import { type Caller, entryOf, readSystem } from "./caller.ts";
 import { requireScope } from "./principal.ts";
 
 /**
@@ -49,10 +50,18 @@ export function createRevocations(options: RevocationsOptions): Revocations {
       requireScope(caller.principal, "system:write");
       const at = new Date(clock.now());
       if (issuer === undefined) {
-        throw refuseField("/issuer", "missing", "No issuer is configured here: name the token's.");
+        throw refuseField(
+          "/body/issuer",
+          "missing",
+          "No issuer is configured here: name the token's.",
+        );
       }
       if (until <= at) {
-        throw refuseField("/until", "in_the_past", "Tokens that have expired need no revocation.");
+        throw refuseField(
+          "/body/until",
+          "in_the_past",
+          "Tokens that have expired need no revocation.",
+        );
       }
       const wanted = { kind, issuer, value, until, createdAt: at, createdBy: caller.principal.id };
       const made = await database.change("*", async (tx) => {

@@ -42,6 +42,7 @@ test("of all orgs, finance also reads the system's answers, a system_admin may e
     ...OF_AN_ORG.finance.toSorted().filter((scope) => scope > "system:read"),
   ]);
   assert.deepEqual(scopesOf(["engineer"], "system"), OF_AN_ORG.engineer);
+  assert.deepEqual(scopesOf(["producer"], "system"), OF_AN_ORG.producer);
   assert.deepEqual(scopesOf(["org_admin"], "system"), []);
 });
 

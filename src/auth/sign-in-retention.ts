@@ -1,4 +1,4 @@
-import { type Clock, type Logger, sleepMs } from "#kernel";
+import { type Clock, type Logger, type Repeating, startRepeating } from "#kernel";
 import { type Database, deleteEndedSignIns, deleteEndedTokenRevocations } from "#store";
 
 export type SignInRetentionDeps = {
@@ -9,11 +9,8 @@ export type SignInRetentionDeps = {
   intervalMs?: number;
 };
 
-/** The running deletion. Disposing lets a turn that has begun finish. */
-export type SignInRetention = AsyncDisposable & {
-  /** One turn, now; tells how many rows went. */
-  run(): Promise<number>;
-};
+/** The running deletion. A turn tells how many rows went. */
+export type SignInRetention = Repeating<number>;
 
 /** Often: everybody can begin a sign-in at the identity provider, and each leaves a row until it has expired. */
 const INTERVAL_MS = 600_000;
@@ -26,30 +23,11 @@ const SESSION_MS_MAX = 31 * 86_400_000;
  * session can rest on them. Any number of processes may do so at once.
  */
 export function startSignInRetention(deps: SignInRetentionDeps): SignInRetention {
-  const stop = new AbortController();
-  let turn: Promise<unknown> = Promise.resolve();
-  const run = (): Promise<number> => {
-    const result = turn.then(() => deleteEnded(deps, stop.signal));
-    turn = result.catch(() => undefined);
-    return result;
-  };
-  const loop = async (): Promise<void> => {
-    while (!stop.signal.aborted) {
-      await run().catch((error: unknown) =>
-        deps.logger.warn({ err: error }, "Expired sign-ins are deleted later"),
-      );
-      await sleepMs(deps.intervalMs ?? INTERVAL_MS, stop.signal).catch(() => undefined);
-    }
-  };
-  const running = loop();
-  return {
-    run,
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      await running;
-      await turn;
-    },
-  };
+  return startRepeating({
+    work: (signal) => deleteEnded(deps, signal),
+    intervalMs: deps.intervalMs ?? INTERVAL_MS,
+    onError: (error) => deps.logger.warn({ err: error }, "Expired sign-ins are deleted later"),
+  });
 }
 
 async function deleteEnded(

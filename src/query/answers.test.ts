@@ -176,7 +176,14 @@ test("with another org's id in every statement, its rows are still not seen", as
       const span = { orgId: of, start: FROM, end: TO, modelIds: null, outcomes: null, limit: 10 };
       const found: unknown[] = await listTopErrorCodes(sql, span);
       for (const dimension of ["org", "model", "client", "actor"] as const) {
-        const ask = { orgId: of, dimension, pieces, memberIds: null, outcomes: null };
+        const ask = {
+          orgId: of,
+          dimension,
+          pieces,
+          memberIds: null,
+          outcomes: null,
+          costBasis: "event",
+        } as const;
         found.push(...(await sumUsage(sql, ask, none)), ...(await sumCalls(sql, ask, none)));
         found.push(...(await listSketches(sql, ask, { ...none, withOthers: true })));
       }

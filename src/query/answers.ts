@@ -1,3 +1,4 @@
+import type { CostBasis } from "#contract";
 import type { ErrorClass, Status } from "./questions.ts";
 
 /** An exact decimal and its ISO 4217 currency. */
@@ -14,10 +15,10 @@ export type Measures = {
   outputTokens: number;
   reasoningTokens: number;
   totalTokens: number;
-  /** Of the calls that have a price, in the org's currency; what was priced otherwise is in `otherCosts`. */
+  /** Of the calls that have the cost that is shown (Pricing), in the org's currency; others are in `otherCosts`. */
   cost: Amount;
   otherCosts: Amount[];
-  /** Shares (0 to 1, six digits) of requests and of tokens that have a price; null when there are none at all. */
+  /** Shares (0 to 1, six digits) of requests and of tokens that have a cost; null when there are none at all. */
   pricedShare: { requests: number | null; tokens: number | null };
 };
 
@@ -61,6 +62,7 @@ export type GroupKey = {
   modelId?: string | null;
   clientId?: string | null;
   actorId?: string | null;
+  tag?: string | null;
   status?: Status | null;
   errorClass?: ErrorClass | null;
   isOther: boolean;
@@ -82,10 +84,14 @@ export type Comparison = {
   change: Change;
 };
 
+/** Which cost an answer shows, and the newest version of the price book at its moment. */
+export type Pricing = { costBasis: CostBasis; bookVersion: number };
+
 type Answer = { window: WindowAnswer; freshness: Freshness; reconciliation: Reconciliation };
+type MoneyAnswer = Answer & { pricing: Pricing };
 
 export type UsageGroup = GroupKey & Measures & { series: (Bucket & Measures)[] };
-export type UsageAnswer = Answer & {
+export type UsageAnswer = MoneyAnswer & {
   orgId: string;
   totals: Measures;
   series: (Bucket & Measures)[];
@@ -133,7 +139,7 @@ export type ReliabilityAnswer = Answer & {
   totals: ReliabilityMeasures;
   series: (Bucket & ReliabilityMeasures)[];
   groups?: ReliabilityGroup[];
-  /** The most frequent first, then the rest in one row; null where codes are not kept (filters by client or actor). */
+  /** The most frequent first, then the rest in one row; null where codes are not kept (filters by client, actor or tag). */
   errorsByCode: ErrorCodeCount[] | null;
 };
 
@@ -141,7 +147,7 @@ export type ReliabilityAnswer = Answer & {
 export type Share = { requests: number | null; totalTokens: number | null; cost: number | null };
 
 export type BreakdownRow = GroupKey & Measures & { share: Share; change: Change | null };
-export type BreakdownAnswer = Answer & {
+export type BreakdownAnswer = MoneyAnswer & {
   orgId: string;
   totals: Measures;
   groups: BreakdownRow[];
@@ -155,7 +161,7 @@ export type OrgRow = Measures & {
   isOther: boolean;
   share: Share;
 };
-export type TopOrgsAnswer = Answer & { totals: Measures; orgs: OrgRow[] };
+export type TopOrgsAnswer = MoneyAnswer & { totals: Measures; orgs: OrgRow[] };
 
 export type ModelFreshness = {
   modelId: string | null;
@@ -172,7 +178,7 @@ export type SourceFreshness = {
   lastAggregatedAt: string;
 };
 
-/** `usage` is behind every answer but those by client or actor, which rest on `people`. */
+/** `usage` is behind every answer but those by client, actor or tag, which rest on `people`. */
 export type ConsumerFreshness = { completeThrough: string | null; lagSeconds: number | null };
 export type FreshnessAnswer = {
   orgId: string;

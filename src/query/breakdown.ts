@@ -1,11 +1,13 @@
 import type { Clock } from "#kernel";
 import type { Database } from "#store";
 import type { BreakdownAnswer } from "./answers.ts";
+import { chooseKeys } from "./group-keys.ts";
 import { changeOf, measuresOf, shareOf, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
 import type { BreakdownQuestion } from "./questions.ts";
-import { bucketOf, chooseKeys, frameOf, nameGroups, orderKeys, withReading } from "./reading.ts";
-import { elapsedOf, readTallies } from "./usage.ts";
+import { bucketOf, moneyFrameOf, nameGroups, orderKeys, withReading } from "./reading.ts";
+import { readTallies } from "./tallies.ts";
+import { elapsedOf } from "./usage.ts";
 
 /**
  * An org's usage by model, client or actor over a window: the first by a measure and one row for the rest, so that
@@ -33,7 +35,7 @@ export async function getBreakdown(
     const total = totalOf([...now.values()].flat());
     const ordered = orderKeys(keys, now.keys());
     const name = await nameGroups(reading, ordered);
-    const frame = await frameOf(reading);
+    const frame = await moneyFrameOf(reading);
     const groups = ordered.map((key) => {
       const tally = totalOf(now.get(key) ?? []);
       const change =
@@ -60,6 +62,7 @@ export async function getBreakdown(
         current: spanAnswer(spans.current),
         previous: spanAnswer(spans.previous),
       },
+      pricing: frame.pricing,
       freshness: frame.freshness,
       reconciliation: frame.reconciliation,
     };

@@ -18,7 +18,14 @@ import {
   listWordIds,
   listWords,
 } from "#store";
-import type { Amount, Freshness, Measures, Reconciliation, WindowAnswer } from "./answers.ts";
+import type {
+  Amount,
+  Freshness,
+  Measures,
+  Pricing,
+  Reconciliation,
+  WindowAnswer,
+} from "./answers.ts";
 import {
   type Burn,
   burnPerDayOf,
@@ -29,8 +36,8 @@ import {
 } from "./budget-outlook.ts";
 import { costOf, createTally, measuresOf, type Tally, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
-import { frameOf, getOrg, type GroupKeys, type Reading, withReading } from "./reading.ts";
-import { readTallies } from "./usage.ts";
+import { getOrg, type GroupKeys, moneyFrameOf, type Reading, withReading } from "./reading.ts";
+import { readTallies } from "./tallies.ts";
 
 /** An org has at most so many budgets. */
 export const BUDGETS_MAX = 200;
@@ -73,6 +80,7 @@ export type BudgetsAnswer = {
   month: string;
   window: WindowAnswer;
   budgets: BudgetState[];
+  pricing: Pricing;
   freshness: Freshness;
   reconciliation: Reconciliation;
 };
@@ -98,9 +106,8 @@ export const getBudgets = (
 ): Promise<BudgetsAnswer> =>
   withMonth({ database, clock }, question, async (month) => {
     const { reading, name } = month;
-    const { window, freshness, reconciliation } = await frameOf(reading);
     const budgets = month.budgets.map((budget) => stateOf(budget, month));
-    return { orgId: question.orgId, month: name, window, budgets, freshness, reconciliation };
+    return { orgId: question.orgId, month: name, budgets, ...(await moneyFrameOf(reading)) };
   });
 
 /** Thresholds of an org's budgets that a month's spend has reached and that are not recorded yet. Throws as `getBudgets`. */

@@ -1,15 +1,9 @@
 import { LatencySketch, type Span } from "#contract";
-import {
-  type CallSums,
-  listSketches,
-  type RollupAsk,
-  type RollupKeys,
-  type SketchRow,
-  sumCalls,
-} from "#store";
+import { type CallSums, listSketches, type SketchRow, sumCalls } from "#store";
 import type { Latency, ReliabilityMeasures } from "./answers.ts";
 import { ratioOf } from "./measures.ts";
 import type { GroupKeys, Reading } from "./reading.ts";
+import type { AskPart } from "./tallies.ts";
 
 const COUNTS = [
   "requests",
@@ -48,17 +42,22 @@ export function totalCallsOf(tallies: Iterable<CallTally>): CallTally {
 /** Per key, one tally a span. Keys without any call are left out. */
 export async function readCalls(
   reading: Reading,
-  { ask, spans, keys }: { ask: RollupAsk; spans: readonly Span[]; keys: GroupKeys },
+  { parts, spans, keys }: { parts: readonly AskPart[]; spans: readonly Span[]; keys: GroupKeys },
 ): Promise<Map<number, CallTally[]>> {
   const byKey = new Map<number, CallTally[]>();
-  for (const sums of await sumCalls(reading.tx.sql, ask, keys)) {
-    const key = keys.groupOf(sums.key);
-    let tallies = byKey.get(key);
-    if (tallies === undefined) byKey.set(key, (tallies = spans.map(createCallTally)));
-    const tally = tallies[sums.bucketNo];
-    if (tally === undefined) throw new RangeError(`no bucket: ${sums.bucketNo}`);
-    for (const count of COUNTS) tally[count] += sums[count];
+  for (const part of parts) {
+    for (const sums of await sumCalls(reading.tx.sql, part.ask, part.keys)) {
+      const key = keys.groupOf(sums.key);
+      let tallies = byKey.get(key);
+      if (tallies === undefined) byKey.set(key, (tallies = spans.map(createCallTally)));
+      const tally = tallies[sums.bucketNo];
+      if (tally === undefined) throw new RangeError(`no bucket: ${sums.bucketNo}`);
+      for (const count of COUNTS) tally[count] += part.sign * sums[count];
+    }
   }
+  const isNothing = (tally: CallTally) => COUNTS.every((count) => tally[count] === 0);
+  if (parts.length > 1)
+    for (const [key, tallies] of byKey) if (tallies.every(isNothing)) byKey.delete(key);
   return byKey;
 }
 
@@ -66,27 +65,35 @@ export async function readCalls(
 export async function readSketches(
   reading: Reading,
   {
-    ask,
-    keys,
+    parts,
+    withOthers,
     groupOf,
   }: {
-    ask: RollupAsk;
-    keys: RollupKeys & { withOthers: boolean };
+    parts: readonly AskPart[];
+    withOthers: boolean;
     groupOf: (row: SketchRow) => number;
   },
 ): Promise<Map<number, LatencySketch>> {
   const merged = new Map<number, LatencySketch>();
-  for (const row of await listSketches(reading.tx.sql, ask, keys)) {
-    const group = groupOf(row);
-    let sketch = merged.get(group);
-    if (sketch === undefined) merged.set(group, (sketch = new LatencySketch()));
-    for (let at = 0; at < row.sketches.length;) {
-      const end = at + 4 + row.sketches.readUInt32BE(at);
-      sketch.mergeEncoded(row.sketches.subarray(at + 4, end));
-      at = end;
+  for (const { ask, keys, sign } of parts) {
+    for (const row of await listSketches(reading.tx.sql, ask, { ...keys, withOthers })) {
+      const group = groupOf(row);
+      let sketch = merged.get(group);
+      if (sketch === undefined) merged.set(group, (sketch = new LatencySketch()));
+      if (sign > 0) mergeRow(sketch, row);
+      else sketch.merge(mergeRow(new LatencySketch(), row), -1);
     }
   }
   return merged;
+}
+
+function mergeRow(sketch: LatencySketch, { sketches }: SketchRow): LatencySketch {
+  for (let at = 0; at < sketches.length;) {
+    const end = at + 4 + sketches.readUInt32BE(at);
+    sketch.mergeEncoded(sketches.subarray(at + 4, end));
+    at = end;
+  }
+  return sketch;
 }
 
 /** A tally in the words of answers. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { formatNano, parseNano } from "#contract";
+import { COST_BASES, type CostBasis, formatNano, parseNano } from "#contract";
 import {
   createSample,
   fixedClock,
@@ -23,6 +23,10 @@ before(async () => {
   await writeSample(db.database, createSample({ seed: 9, events: 700, from: FROM, to: TO }), TO);
 });
 after(async () => await db[Symbol.asyncDispose]());
+
+const bases = fc.constantFrom(...COST_BASES);
+const setBasis = (basis: CostBasis) =>
+  db.database.sql`update org set cost_basis = ${basis} where external_id = 'acme'`;
 
 type Explained = NonNullable<SpendChangeAnswer["explained"]>;
 const nano = ({ amount }: { amount: string }) => parseNano(amount)?.nano ?? 0n;
@@ -89,7 +93,9 @@ test("parts, models and windows add up to the last billionth, and the spend is t
       windows,
       filters,
       fc.integer({ min: 1, max: 6 }),
-      async (window, filter, limit) => {
+      bases,
+      async (window, filter, limit, basis) => {
+        await setBasis(basis);
         const ask = { orgId: "acme", ...window, ...filter };
         const explained = await explain({ ...ask, limit });
         assertAddsUp(explained);
@@ -119,15 +125,16 @@ type PlainRow = { model: string; side: string; requests: string; tokens: string;
 
 test("each model is split by its priced calls, tokens and cost as plain SQL finds them", async () => {
   await fc.assert(
-    fc.asyncProperty(windows, async (window) => {
+    fc.asyncProperty(windows, bases, async (window, basis) => {
+      await setBasis(basis);
       const explained = await explain({ orgId: "acme", ...window });
       const { current, previous } = explained;
       const rows = await db.database.sql<PlainRow>`
         select model, case when at >= ${current.start} then 'current' else 'previous' end as side,
                sum(requests)::text as requests, sum((select sum(t) from unnest(tokens) t))::text as tokens,
-               sum("costNano")::text as nano
-          from sample_event
-         where org = 'acme' and currency = 'USD' and "costNano" is not null
+               sum(nano)::text as nano
+          from sample_shown
+         where org = 'acme' and basis = ${basis} and "shownCurrency" = 'USD' and nano is not null
            and (at >= ${current.start} and at < ${current.end} or at >= ${previous.start} and at < ${previous.end})
          group by 1, 2`;
       const spendOf = (model: string, side: string): Spend => {

@@ -5,6 +5,7 @@ import type {
   Amount,
   Freshness,
   Measures,
+  Pricing,
   Reconciliation,
   SpanAnswer,
   WindowAnswer,
@@ -12,7 +13,7 @@ import type {
 import { addSums, createTally, measuresOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
 import type { BreakdownQuestion } from "./questions.ts";
-import { askOf, bucketOf, frameOf, nameGroups, type Reading, withReading } from "./reading.ts";
+import { askOf, bucketOf, moneyFrameOf, nameGroups, type Reading, withReading } from "./reading.ts";
 import {
   type Basis,
   type ModelChange,
@@ -31,7 +32,7 @@ import { elapsedOf } from "./usage.ts";
 /** When, which calls (of models: clients and actors are not kept per model), and how many models stand alone. */
 export type SpendChangeQuestion = Omit<BreakdownQuestion, "clientIds" | "actorIds" | "orderBy">;
 
-/** What has a price in the org's currency, and that price. */
+/** What has a cost in the org's currency, and that cost. */
 export type SpendAnswer = { pricedRequests: number; pricedTokens: number; cost: Amount };
 
 /** Of a whole window; costs in other currencies and usage without a price are told, and not explained. */
@@ -56,6 +57,7 @@ export type SpendChangeAnswer = {
   explained:
     | (Explained & { current: WindowSpend; previous: WindowSpend; models: ModelSpendChange[] })
     | null;
+  pricing: Pricing;
   freshness: Freshness;
   reconciliation: Reconciliation;
 };
@@ -77,8 +79,7 @@ export async function getSpendChange(
   return await withReading({ database, clock }, { ...question, plan }, async (reading) => {
     const spans = elapsedOf(reading);
     const explained = spans && (await explain(reading, spans));
-    const { window, freshness, reconciliation } = await frameOf(reading);
-    return { orgId: question.orgId, window, explained, freshness, reconciliation };
+    return { orgId: question.orgId, explained, ...(await moneyFrameOf(reading)) };
   });
 }
 

@@ -16,7 +16,8 @@ import { readAffected } from "./incident-reading.ts";
 import type { IncidentKind } from "./incident-series.ts";
 import { ratioOf } from "./measures.ts";
 import { ERROR_CLASSES, type ErrorClass } from "./questions.ts";
-import { OTHER_WORD, type Reading } from "./reading.ts";
+import type { Reading } from "./reading.ts";
+import { OTHER_WORD } from "./tags.ts";
 
 const PARTS_MAX = 10;
 /** From this share on an incident is laid to its callers. */

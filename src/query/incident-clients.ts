@@ -78,6 +78,7 @@ const askOf = (
   pieces: arrangePieces(spans.map(coverSpan)),
   memberIds,
   outcomes: null,
+  costBasis: org.costBasis,
 });
 
 const placeOf = (key: number, bucketNo: number): string => `${key}/${bucketNo}`;

@@ -71,6 +71,7 @@ export async function readAffected(
     pieces: arrangePieces([coverSpan(span)]),
     memberIds: modelIds.length === 0 ? null : modelIds,
     outcomes: null,
+    costBasis: org.costBasis,
   } as const;
   for (const sums of await sumUsage(tx.sql, ask, NO_KEYS)) addSums(tally, sums);
   const { requests, errors, cost, otherCosts } = measuresOf(tally, org.currency);

@@ -1,14 +1,14 @@
 import { ALL_ORGS, Failure, QUARTER_HOUR_MS } from "#contract";
 import type { Clock } from "#kernel";
 import { type Database, listConsumerProgress, listPurgedDays } from "#store";
-import type { Freshness, Reconciliation, WindowAnswer } from "./answers.ts";
+import type { Freshness, Pricing, Reconciliation, WindowAnswer } from "./answers.ts";
 import { describeIncident, type Incident } from "./incident-answer.ts";
 import { findSpikes, type SeriesMap, type Spike } from "./incident-detector.ts";
 import { BASELINE_MS, readSeries } from "./incident-reading.ts";
 import { INCIDENT_KINDS, type IncidentKind } from "./incident-series.ts";
 import { planOf } from "./plan.ts";
 import type { WindowQuestion } from "./questions.ts";
-import { EVERY_ORG, frameOf, type Reading, withReading } from "./reading.ts";
+import { EVERY_ORG, moneyFrameOf, type Reading, withReading } from "./reading.ts";
 
 const DAY_MS = 86_400_000;
 /** Looked at beyond both ends of a window, so that what begins or ends outside it is found whole. */
@@ -22,6 +22,7 @@ type IncidentsAnswer = {
   incidents: Incident[];
   /** Older ones of the window that are left out. */
   omitted: number;
+  pricing: Pricing;
   freshness: Freshness;
   reconciliation: Reconciliation;
 };
@@ -63,12 +64,13 @@ async function answerIncidents(
     const incidents: Incident[] = [];
     for (const spike of shown)
       incidents.push(await describeIncident(reading, { series: found.series, spike }));
-    const frame = await frameOf(reading);
+    const frame = await moneyFrameOf(reading);
     return {
       orgId: question.orgId,
       window: frame.window,
       incidents,
       omitted: found.spikes.length - shown.length,
+      pricing: frame.pricing,
       freshness: frame.freshness,
       reconciliation: frame.reconciliation,
     };

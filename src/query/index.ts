@@ -13,6 +13,6 @@ export { getBreakdown } from "./breakdown.ts";
 export { getFreshness, getSystemFreshness } from "./freshness.ts";
 export * from "./budgets.ts";
 export { getTopOrgs } from "./top-orgs.ts";
+export { getSystemUnpriced, getUnpriced } from "./unpriced.ts";
 export { getSpendChange, type SpendChangeAnswer } from "./explain-change.ts";
 export { BASES, PARTS } from "./spend-parts.ts";
-export { noSuchOrg } from "./reading.ts";

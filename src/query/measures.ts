@@ -34,11 +34,20 @@ export const createTally = (): Tally => ({
   costs: new Map(),
 });
 
-/** Adds a row of sums. */
-export function addSums(tally: Tally, sums: Omit<UsageSums, "bucketNo" | "key">): void {
-  for (const count of COUNTS) tally[count] += sums[count];
-  addCost(tally, sums.currency, BigInt(sums.costNano));
+/** Adds a row of sums, or takes it away. */
+export function addSums(
+  tally: Tally,
+  sums: Omit<UsageSums, "bucketNo" | "key">,
+  sign: 1 | -1 = 1,
+): void {
+  for (const count of COUNTS) tally[count] += sign * sums[count];
+  addCost(tally, sums.currency, BigInt(sign) * BigInt(sums.costNano));
 }
+
+/** Whether nothing is counted, or all of it was taken away again. */
+export const isNothing = (tally: Tally): boolean =>
+  COUNTS.every((count) => tally[count] === 0) &&
+  [...tally.costs.values()].every((nano) => nano === 0n);
 
 /** Adds `more` to `tally`. */
 export function addTally(tally: Tally, more: Tally): void {

@@ -55,7 +55,7 @@ const windowOf = ({ hours, granularity, near }: Spread) => {
   });
 };
 
-type Exact = { key: string; count: number; percentiles: number[] | null };
+type Exact = { key: string | null; count: number; percentiles: number[] | null };
 
 /** The same percentiles from the single calls, by SQL: of all, or of each group. */
 const readExact = async (
@@ -64,6 +64,7 @@ const readExact = async (
 ): Promise<Exact[]> =>
   await db.database.sql<Exact>`
   select case ${by ?? ""} when 'model' then model when 'client' then client when 'actor' then actor
+                          when 'tag:team' then nullif(team, '(none)')
                           when 'status' then outcome::text
                           when 'errorClass' then greatest(outcome, 1)::text else '' end as key,
          count("latencyMs")::int4 as count,
@@ -73,8 +74,9 @@ const readExact = async (
    group by 1`;
 
 /** A group's key as `readExact` words it. */
-function keyOf(group: ReliabilityGroup): string {
-  const { status, errorClass } = group;
+function keyOf(group: ReliabilityGroup): string | null {
+  const { status, errorClass, tag } = group;
+  if (tag !== undefined) return tag;
   if (errorClass === undefined) return group.modelId ?? group.clientId ?? group.actorId ?? "";
   if (status === undefined && errorClass === null) return String(FIRST_ERROR_OUTCOME - 1);
   return String(
@@ -99,7 +101,7 @@ function assertClose(latency: Latency | null, exact: Exact | undefined): void {
 }
 
 for (const spread of SPREADS) {
-  for (const groupBy of [undefined, ...GROUPINGS]) {
+  for (const groupBy of [undefined, ...GROUPINGS, "tag:team"] as const) {
     test(`percentiles are within 1 % of exact SQL: ${spread.hours} h by ${spread.granularity} (${spread.near}), grouped by ${groupBy ?? "nothing"}`, async () => {
       const zones = fc.constantFrom("UTC", "Asia/Kathmandu", "America/St_Johns", "Europe/Berlin");
       await fc.assert(

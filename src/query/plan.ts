@@ -14,8 +14,10 @@ import {
   GROUPS_DEFAULT,
   GROUPS_MAX,
   isByOutcome,
+  isByTag,
   type Order,
   type Status,
+  tagKeyOf,
 } from "./questions.ts";
 
 /** Which rollups answer a question, and which of their rows. */
@@ -24,6 +26,8 @@ export type Plan = {
   dimension: Dimension;
   /** Words (contract's dictionary) the members must be, or null: all. */
   words: readonly string[] | null;
+  /** The key of metadata whose values are read (dimension "tag"), and the parameter that names it. */
+  tag: { key: string; parameter: string } | null;
   /** Outcomes (numbers) wanted, or null: all. */
   outcomes: readonly number[] | null;
   grouping: Grouping | null;
@@ -40,20 +44,23 @@ export function planOf(question: Filters & Groups, scope: "org" | "system"): Pla
     { parameter: "modelId", dimension: "model", words: question.modelIds },
     { parameter: "clientId", dimension: "client", words: question.clientIds },
     { parameter: "actorId", dimension: "actor", words: question.actorIds },
+    { parameter: "tag", dimension: "tag", words: question.tags },
   ] as const;
   const used = filters.filter((filter) => filter.words !== undefined && filter.words.length > 0);
   const grouping = question.groupBy ?? null;
   const wanted = new Map<Dimension, string>(
     used.map((filter) => [filter.dimension, filter.parameter]),
   );
-  if (grouping !== null && !isByOutcome(grouping) && !wanted.has(grouping))
-    wanted.set(grouping, "groupBy");
+  if (grouping !== null && !isByOutcome(grouping)) {
+    const dimension = isByTag(grouping) ? "tag" : grouping;
+    if (!wanted.has(dimension)) wanted.set(dimension, "groupBy");
+  }
   if (wanted.size > 1) throw unsupported([...wanted.values()], PAIR_MESSAGE);
   const [dimension = "org"] = wanted.keys();
   if (scope === "system" && dimension !== "org" && dimension !== "model") {
     throw unsupported(
       [...wanted.values()],
-      "clients and actors are an org's own: ask for one org, or by model, status or errorClass",
+      "clients, actors and tags are an org's own: ask for one org, or by model, status or errorClass",
     );
   }
   const limit = question.limit ?? GROUPS_DEFAULT;
@@ -63,9 +70,11 @@ export function planOf(question: Filters & Groups, scope: "org" | "system"): Pla
       details: [{ pointer: "/query/limit", code: "out_of_range", message }],
     });
   }
+  const tags = question.tags?.map(parseTag) ?? [];
   return {
     dimension,
-    words: used[0]?.words ?? null,
+    words: dimension === "tag" ? wordsOf(tags) : (used[0]?.words ?? null),
+    tag: tagOf(grouping, tags),
     outcomes: outcomesOf(question.statuses, question.errorClasses),
     grouping,
     limit,
@@ -73,8 +82,31 @@ export function planOf(question: Filters & Groups, scope: "org" | "system"): Pla
   };
 }
 
+/** The key before the first `=`, which no key has, and the value behind it. */
+function parseTag(text: string): { key: string; value: string } {
+  const at = text.indexOf("=");
+  if (at > 0) return { key: text.slice(0, at), value: text.slice(at + 1) };
+  const message = "must be KEY=VALUE, for example team=search";
+  throw new Failure("invalid_request", `tag: ${message}`, {
+    details: [{ pointer: "/query/tag", code: "invalid_value", message }],
+  });
+}
+
+const wordsOf = (tags: readonly { value: string }[]): string[] | null =>
+  tags.length === 0 ? null : tags.map(({ value }) => value);
+
+function tagOf(grouping: Grouping | null, tags: readonly { key: string }[]): Plan["tag"] {
+  const named = tags.map(({ key }) => ({ key, parameter: "tag" }));
+  if (grouping !== null && isByTag(grouping))
+    named.push({ key: tagKeyOf(grouping), parameter: "groupBy" });
+  const [first = null] = named;
+  if (named.some(({ key }) => key !== first?.key))
+    throw unsupported([...new Set(named.map(({ parameter }) => parameter))], PAIR_MESSAGE);
+  return first;
+}
+
 const PAIR_MESSAGE =
-  "usage is kept per model, per client and per actor, not per pair of these: filter and group by one of them, " +
+  "usage is kept per model, per client, per actor and per tag key, not per pair of these: filter and group by one of them, " +
   "which may be combined with status and errorClass";
 
 function unsupported(parameters: readonly string[], message: string): Failure {

@@ -1,4 +1,4 @@
-import { ALL_ORGS, Failure } from "#contract";
+import { ALL_ORGS, Failure, noSuchOrg } from "#contract";
 import {
   findQuarantineItem,
   listQuarantine,
@@ -8,7 +8,7 @@ import {
   type Tx,
 } from "#store";
 import { formatCursor, parseCursor } from "./cursor.ts";
-import { getOrg, noSuchOrg } from "./reading.ts";
+import { getOrg } from "./reading.ts";
 
 /** Whose quarantine: an org's, or (ALL_ORGS and null) that of items which could not be told to be any org's. */
 export type QuarantineOwner = { orgId: number; externalId: string | null };

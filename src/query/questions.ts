@@ -9,7 +9,12 @@ export type ErrorClass = (typeof ERROR_CLASSES)[number];
 
 /** What an answer can be split by. */
 export const GROUPINGS = ["model", "client", "actor", "status", "errorClass"] as const;
-export type Grouping = (typeof GROUPINGS)[number];
+/** By the values of a key of metadata that the org has declared. */
+export type TagGrouping = `tag:${string}`;
+export type Grouping = (typeof GROUPINGS)[number] | TagGrouping;
+
+export const isByTag = (grouping: Grouping): grouping is TagGrouping => grouping.startsWith("tag:");
+export const tagKeyOf = (grouping: TagGrouping): string => grouping.slice("tag:".length);
 
 /** Whether a grouping is by what became of calls; all others are by a member. */
 export const isByOutcome = (grouping: Grouping): grouping is "status" | "errorClass" =>
@@ -40,6 +45,8 @@ export type Filters = {
   modelIds?: readonly string[] | undefined;
   clientIds?: readonly string[] | undefined;
   actorIds?: readonly string[] | undefined;
+  /** KEY=VALUE of one declared key; the value too may be `(none)` or `(other)`. */
+  tags?: readonly string[] | undefined;
   statuses?: readonly Status[] | undefined;
   errorClasses?: readonly ErrorClass[] | undefined;
 };
@@ -67,10 +74,13 @@ export type ReliabilityQuestion = WindowQuestion &
     requireComplete?: boolean | undefined;
   };
 
-export type BreakdownQuestion = Omit<UsageQuestion, "groupBy" | "granularity" | "compare">;
+export type BreakdownQuestion = Omit<UsageQuestion, "groupBy" | "granularity" | "compare" | "tags">;
 
-/** Across orgs; clients and actors are an org's own and cannot be asked for. */
-export type SystemUsageQuestion = Omit<UsageQuestion, "clientIds" | "actorIds" | "groupBy"> & {
+/** Across orgs; clients, actors and tags are an org's own and cannot be asked for. */
+export type SystemUsageQuestion = Omit<
+  UsageQuestion,
+  "clientIds" | "actorIds" | "tags" | "groupBy"
+> & {
   groupBy?: "model" | "status" | "errorClass" | undefined;
 };
 

@@ -2,15 +2,15 @@ import {
   ALL_ORGS,
   coverSpan,
   Failure,
-  FIRST_ERROR_OUTCOME,
   formatInstant,
   MEMBER_KIND,
   MEMBER_NONE,
   MEMBER_OTHER,
-  packCurrency,
+  noSuchOrg,
   parseWindow,
   type Piece,
   type Span,
+  tagValueOf,
   type Window,
 } from "#contract";
 import type { Clock } from "#kernel";
@@ -18,32 +18,35 @@ import {
   arrangePieces,
   type ConsumerProgress,
   type Database,
+  getPriceVersion,
   listConsumerProgress,
   listOrgProfiles,
   listPurgedDays,
-  listTopMembers,
   listWordIds,
   listWords,
   type OrgProfile,
   type RollupAsk,
   type RollupKeys,
   NO_KEYS,
-  sumUsage,
   type Tx,
 } from "#store";
-import type { Bucket, Freshness, GroupKey, Reconciliation, WindowAnswer } from "./answers.ts";
+import type {
+  Bucket,
+  Freshness,
+  GroupKey,
+  Pricing,
+  Reconciliation,
+  WindowAnswer,
+} from "./answers.ts";
 import { readFreshness, readReconciliation } from "./context.ts";
-import { addSums, compareTallies, createTally, type Tally } from "./measures.ts";
 import { consumerOf, describeOutcome, type Plan } from "./plan.ts";
-import { isByOutcome, type WindowQuestion } from "./questions.ts";
+import { isByOutcome, isByTag, tagKeyOf, type WindowQuestion } from "./questions.ts";
+import { findTags, NONE_WORD, OTHER_WORD, requireDeclared, type TagReading } from "./tags.ts";
 
 /** All orgs together, in place of an org's external id. */
 export const EVERY_ORG = null;
 /** The external id of the pseudo-org of all; no caller may name it. */
 const EVERY_ORG_NAME = "*";
-/** Stand for members without a name, in filters and answers. */
-const NONE_WORD = "(none)";
-export const OTHER_WORD = "(other)";
 
 const DAY_MS = 86_400_000;
 
@@ -55,6 +58,8 @@ export type Reading = {
   plan: Plan;
   /** Members wanted, or null: all. */
   memberIds: readonly number[] | null;
+  /** What a question about a tag key reads beside those; null for any other question. */
+  tags: TagReading | null;
   /** Every event answered for before this instant is counted; null: none yet. */
   completeThroughMs: number | null;
   progress: ConsumerProgress | undefined;
@@ -76,6 +81,7 @@ export async function withReading<T>(
   work: (reading: Reading) => Promise<T>,
 ): Promise<T> {
   const org = await getOrg(database, ask.orgId);
+  requireDeclared(ask.plan, org);
   const nowMs = clock.now();
   const window = parseWindow({ ...ask, timeZone: ask.timeZone ?? org.timeZone }, nowMs);
   const read = async (tx: Tx): Promise<T> => {
@@ -83,13 +89,13 @@ export async function withReading<T>(
     const progress = consumers.find((one) => one.consumer === consumerOf(ask.plan.dimension));
     const completeThroughMs = progress?.completeThrough?.getTime() ?? null;
     if (ask.requireComplete === true) requireComplete(window, completeThroughMs, nowMs);
-    const memberIds = await findMemberIds(tx, org.id, ask.plan);
+    const members = await findMembers(tx, org.id, ask.plan);
     return await work({
       tx,
       org,
       window,
       plan: ask.plan,
-      memberIds,
+      ...members,
       completeThroughMs,
       progress,
       nowMs,
@@ -113,9 +119,6 @@ export async function getOrg(
   return org;
 }
 
-/** What everybody hears about an org that they cannot see, whether or not it is there. */
-export const noSuchOrg = (): Failure => new Failure("not_found", "There is no such org.");
-
 function requireComplete(window: Window, completeThroughMs: number | null, nowMs: number): void {
   if (completeThroughMs !== null && completeThroughMs >= window.endMs) return;
   throw new Failure(
@@ -127,14 +130,19 @@ function requireComplete(window: Window, completeThroughMs: number | null, nowMs
   );
 }
 
-async function findMemberIds(tx: Tx, orgId: number, plan: Plan): Promise<number[] | null> {
-  if (plan.words === null || plan.dimension === "org") return null;
+async function findMembers(
+  tx: Tx,
+  orgId: number,
+  plan: Plan,
+): Promise<Pick<Reading, "memberIds" | "tags">> {
+  if (plan.tag !== null) return await findTags(tx, orgId, { ...plan.tag, words: plan.words });
+  if (plan.words === null || plan.dimension === "org") return { memberIds: null, tags: null };
   const values = plan.words.filter((word) => !word.includes("\0"));
   const rows = await listWordIds(tx.sql, { orgId, kind: MEMBER_KIND[plan.dimension], values });
   const ids = rows.map((row) => row.id);
   if (plan.words.includes(NONE_WORD)) ids.push(MEMBER_NONE);
   if (plan.words.includes(OTHER_WORD)) ids.push(MEMBER_OTHER);
-  return ids;
+  return { memberIds: ids, tags: null };
 }
 
 /**
@@ -165,6 +173,7 @@ export async function askOf(
     pieces: arrangePieces(cover),
     memberIds,
     outcomes: plan.outcomes,
+    costBasis: org.costBasis,
   };
 }
 
@@ -203,45 +212,6 @@ export type GroupKeys = RollupKeys & { groupOf: (key: number) => number };
 /** Everything together, under key 0. */
 export const NO_GROUPS: GroupKeys = { ...NO_KEYS, groupOf: (key) => key };
 
-/** The first groups of a span, by the measure that was asked for. */
-export async function chooseKeys(reading: Reading, span: Span): Promise<GroupKeys> {
-  const { grouping, limit, orderBy } = reading.plan;
-  if (grouping === null) return NO_GROUPS;
-  if (isByOutcome(grouping)) return await chooseOutcomes(reading, span, grouping);
-  const order = { by: orderBy, currency: packCurrency(reading.org.currency), limit };
-  const top = await listTopMembers(reading.tx.sql, await askOf(reading, [span]), order);
-  return { by: "member", shown: top.map((row) => row.memberId), groupOf: (key) => key };
-}
-
-/** All calls that did not fail are one group by error class: that of the last outcome that is no error. */
-const NOT_FAILED = FIRST_ERROR_OUTCOME - 1;
-
-/** Rows come per outcome, of which there are few; what they are put together to is decided here. */
-async function chooseOutcomes(
-  reading: Reading,
-  span: Span,
-  grouping: "status" | "errorClass",
-): Promise<GroupKeys> {
-  const { limit, orderBy } = reading.plan;
-  const merge = (outcome: number) =>
-    grouping === "status" ? outcome : Math.max(outcome, NOT_FAILED);
-  const tallies = new Map<number, Tally>();
-  const keys: RollupKeys = { by: "outcome", shown: [] };
-  for (const sums of await sumUsage(reading.tx.sql, await askOf(reading, [span]), keys)) {
-    const group = merge(sums.key);
-    const tally = tallies.get(group) ?? createTally();
-    addSums(tally, sums);
-    tallies.set(group, tally);
-  }
-  const shown = [...tallies]
-    .toSorted(([a, x], [b, y]) => compareTallies(orderBy, reading.org.currency, x, y) || a - b)
-    .slice(0, limit)
-    .map(([group]) => group);
-  const groupOf = (outcome: number) =>
-    shown.includes(merge(outcome)) ? merge(outcome) : MEMBER_OTHER;
-  return { by: "outcome", shown, groupOf };
-}
-
 /** The keys of the groups in the order shown, the rest at the end. */
 export function orderKeys(keys: RollupKeys, found: Iterable<number>): number[] {
   const present = new Set(found);
@@ -261,6 +231,13 @@ export async function nameGroups(
     keys.filter((key) => key > 0),
   );
   const byId = new Map(words.map((word) => [word.id, word.value]));
+  if (grouping !== null && isByTag(grouping)) {
+    const tagKey = tagKeyOf(grouping);
+    return (key) => ({
+      tag: key === MEMBER_OTHER ? OTHER_WORD : (tagValueOf(tagKey, byId.get(key) ?? "") ?? null),
+      isOther: key === MEMBER_OTHER,
+    });
+  }
   const field = ({ model: "modelId", client: "clientId", actor: "actorId" } as const)[
     grouping ?? "model"
   ];
@@ -285,10 +262,10 @@ export const bucketOf = ({ window, completeThroughMs }: Reading, span: Span): Bu
   complete: completeThroughMs !== null && span.endMs <= completeThroughMs,
 });
 
+type Frame = { window: WindowAnswer; freshness: Freshness; reconciliation: Reconciliation };
+
 /** What every answer carries beside its numbers. */
-export async function frameOf(
-  reading: Reading,
-): Promise<{ window: WindowAnswer; freshness: Freshness; reconciliation: Reconciliation }> {
+export async function frameOf(reading: Reading): Promise<Frame> {
   const { start, end } = bucketOf(reading, reading.window);
   return {
     window: {
@@ -301,3 +278,12 @@ export async function frameOf(
     reconciliation: await readReconciliation(reading.tx, reading.org.id, reading.window),
   };
 }
+
+/** What an answer that tells money carries beside its numbers. */
+export const moneyFrameOf = async (reading: Reading): Promise<Frame & { pricing: Pricing }> => ({
+  ...(await frameOf(reading)),
+  pricing: {
+    costBasis: reading.org.costBasis,
+    bookVersion: await getPriceVersion(reading.tx.sql),
+  },
+});

@@ -11,12 +11,12 @@ import {
   readSketches,
   totalCallsOf,
 } from "./calls.ts";
+import { chooseKeys } from "./group-keys.ts";
 import { consumerOf, describeOutcome, planOf } from "./plan.ts";
 import { ERROR_CLASSES, type ReliabilityQuestion } from "./questions.ts";
 import {
   askOf,
   bucketOf,
-  chooseKeys,
   frameOf,
   nameGroups,
   NO_GROUPS,
@@ -24,6 +24,7 @@ import {
   type Reading,
   withReading,
 } from "./reading.ts";
+import { type AskPart, partsOf } from "./tallies.ts";
 
 const PERCENTILES_DEFAULT = [50, 90, 95, 99] as const;
 const PERCENTILES_MAX = 10;
@@ -74,12 +75,14 @@ function checkPercentiles(asked: readonly number[] | undefined): readonly number
 async function readSeries(reading: Reading, percentiles: readonly number[]) {
   const { window, plan } = reading;
   const isOrgEnough = plan.words === null && consumerOf(plan.dimension) === "usage";
-  const ask = await askOf(reading, window.buckets, isOrgEnough ? "org" : plan.dimension);
+  const parts: AskPart[] = isOrgEnough
+    ? [{ ask: await askOf(reading, window.buckets, "org"), keys: NO_GROUPS, sign: 1 }]
+    : await partsOf(reading, window.buckets, NO_GROUPS);
   const tallies =
-    (await readCalls(reading, { ask, spans: window.buckets, keys: NO_GROUPS })).get(0) ?? [];
+    (await readCalls(reading, { parts, spans: window.buckets, keys: NO_GROUPS })).get(0) ?? [];
   const sketches = await readSketches(reading, {
-    ask,
-    keys: { ...NO_GROUPS, withOthers: true },
+    parts,
+    withOthers: true,
     groupOf: (row) => row.bucketNo,
   });
   const tally = totalCallsOf(tallies);
@@ -105,13 +108,14 @@ async function readGroups(
   percentiles: readonly number[],
 ): Promise<ReliabilityGroup[]> {
   const keys = await chooseKeys(reading, reading.window);
-  const ask = await askOf(reading, [reading.window]);
-  const byKey = await readCalls(reading, { ask, spans: [reading.window], keys });
+  const parts = await partsOf(reading, [reading.window], keys);
+  const byKey = await readCalls(reading, { parts, spans: [reading.window], keys });
   // An org may have a hundred thousand clients: the sketches of those not shown would be read for one row.
-  const withOthers = keys.by !== "member" || reading.plan.dimension === "model";
+  const { dimension } = reading.plan;
+  const withOthers = keys.by !== "member" || dimension === "model" || dimension === "tag";
   const sketches = await readSketches(reading, {
-    ask,
-    keys: { ...keys, withOthers },
+    parts,
+    withOthers,
     groupOf: (row) => keys.groupOf(row.key),
   });
   const ordered = orderKeys(keys, byKey.keys());

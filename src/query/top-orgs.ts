@@ -12,7 +12,7 @@ import {
 } from "./measures.ts";
 import { planOf } from "./plan.ts";
 import type { TopOrgsQuestion } from "./questions.ts";
-import { askOf, EVERY_ORG, frameOf, type Reading, withReading } from "./reading.ts";
+import { askOf, EVERY_ORG, moneyFrameOf, type Reading, withReading } from "./reading.ts";
 
 /**
  * The orgs that used most over a window, and one row for the rest, so that the column adds up to the totals. Money is
@@ -55,11 +55,12 @@ export async function getTopOrgs(
       const rest = ranked.slice(plan.limit).map(([, tally]) => tally);
       if (rest.length > 0)
         orgs.push({ orgId: null, name: null, isOther: true, ...rowOf(totalOf(rest)) });
-      const frame = await frameOf(reading);
+      const frame = await moneyFrameOf(reading);
       return {
         window: frame.window,
         totals: measuresOf(total, currency),
         orgs,
+        pricing: frame.pricing,
         freshness: frame.freshness,
         reconciliation: frame.reconciliation,
       };

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { formatNano, type Granularity, parseNano } from "#contract";
+import { COST_BASES, type CostBasis, formatNano, type Granularity, parseNano } from "#contract";
 import { createSample, fixedClock, type TestDatabase, testDatabase, writeSample } from "#harness";
 import type { Measures } from "./answers.ts";
 import { getBreakdown, getReliability, getSystemUsage, getTopOrgs, getUsage } from "./index.ts";
@@ -68,13 +68,29 @@ const shapes = fc.oneof(
     actorIds: fc.option(fc.subarray(["actor-1", "actor-6", "(none)"]), { nil: undefined }),
     groupBy: fc.constantFrom<Grouping | undefined>("actor", "status", "errorClass"),
   }),
+  fc.record({
+    ...outcomes,
+    tags: fc.option(
+      fc.subarray(["team=search", "team=", "team=never", "team=(none)", "team=(other)"]),
+      { nil: undefined },
+    ),
+    groupBy: fc.constantFrom<Grouping | undefined>("tag:team", "status", "errorClass"),
+  }),
 );
+
+const bases = fc.constantFrom(...COST_BASES);
+const setBasis = (basis: CostBasis) =>
+  db.database.sql`update org set cost_basis = ${basis} where external_id = 'acme'`;
 
 /** The same question in plain SQL over the events themselves. */
 async function countPlainly(
   org: string | null,
-  ask: Filters & { start: string; end: string },
+  ask: Filters & { start: string; end: string; basis?: CostBasis },
 ): Promise<Measures> {
+  const teams =
+    ask.tags === undefined || ask.tags.length === 0
+      ? null
+      : ask.tags.map((tag) => tag.slice("team=".length));
   const wanted = (list: readonly string[] | undefined) =>
     list === undefined || list.length === 0
       ? null
@@ -83,22 +99,24 @@ async function countPlainly(
   const [row] = await db.database.sql<Record<string, string>>`
     with chosen as (
       select *, (${names}::text[])[outcome + 1] as name, (select sum(t) from unnest(tokens) t) as total
-        from sample_event
-       where (${org}::text is null or org = ${org})
+        from sample_shown
+       where basis = ${ask.basis ?? "event_or_computed"}
+         and (${org}::text is null or org = ${org})
          and at >= ${ask.start} and at < ${ask.end}
          and (${wanted(ask.modelIds)}::text[] is null or model = any(${wanted(ask.modelIds)}::text[]))
          and (${wanted(ask.clientIds)}::text[] is null or client = any(${wanted(ask.clientIds)}::text[]))
          and (${wanted(ask.actorIds)}::text[] is null or actor = any(${wanted(ask.actorIds)}::text[]))
+         and (${teams}::text[] is null or team = any(${teams}::text[]))
     )
     select coalesce(sum(requests), 0)::text as requests,
            coalesce(sum(requests) filter (where outcome >= 2), 0)::text as errors,
            coalesce(sum(tokens[1]), 0)::text as t1, coalesce(sum(tokens[2]), 0)::text as t2, coalesce(sum(tokens[3]), 0)::text as t3,
            coalesce(sum(tokens[4]), 0)::text as t4, coalesce(sum(tokens[5]), 0)::text as t5, coalesce(sum(tokens[6]), 0)::text as t6,
            coalesce(sum(total), 0)::text as total,
-           coalesce(sum("costNano") filter (where currency = 'USD'), 0)::text as usd,
-           sum("costNano") filter (where currency = 'EUR')::text as eur,
-           round(sum(requests) filter (where "costNano" is not null)::numeric / nullif(sum(requests), 0), 6)::text as priced,
-           round(coalesce(sum(total) filter (where "costNano" is not null), 0)::numeric / nullif(sum(total), 0), 6)::text as "pricedTokens"
+           coalesce(sum(nano) filter (where "shownCurrency" = 'USD'), 0)::text as usd,
+           sum(nano) filter (where "shownCurrency" = 'EUR')::text as eur,
+           round(sum(requests) filter (where nano is not null)::numeric / nullif(sum(requests), 0), 6)::text as priced,
+           round(coalesce(sum(total) filter (where nano is not null), 0)::numeric / nullif(sum(total), 0), 6)::text as "pricedTokens"
       from chosen
      where (${wanted(ask.statuses)}::text[] is null
             or case when outcome >= 2 then 'error' else name end = any(${wanted(ask.statuses)}::text[]))
@@ -161,20 +179,23 @@ function assertAddsUp(parts: readonly Measures[], whole: Measures): void {
   );
 }
 
-test("totals equal plain SQL over the events, and groups, series and totals add up, for any zone, window, filter and grouping", async () => {
+test("totals equal plain SQL over the events, and groups, series and totals add up, for any zone, window, filter, grouping and basis of cost", async () => {
   await fc.assert(
     fc.asyncProperty(
       windows,
       shapes,
       fc.integer({ min: 1, max: 8 }),
-      async (window, shape, limit) => {
+      bases,
+      async (window, shape, limit, basis) => {
+        await setBasis(basis);
         const answer = await getUsage(db.database, clock, {
           orgId: "acme",
           ...window,
           ...shape,
           limit,
         });
-        assert.deepEqual(answer.totals, await countPlainly("acme", { ...window, ...shape }));
+        assert.deepEqual(answer.totals, await countPlainly("acme", { ...window, ...shape, basis }));
+        assert.deepEqual(answer.pricing, { costBasis: basis, bookVersion: 0 });
         assertAddsUp(answer.series, answer.totals);
         if (answer.groups === undefined) return;
         assertAddsUp(answer.groups, answer.totals);
@@ -185,8 +206,9 @@ test("totals equal plain SQL over the events, and groups, series and totals add 
         );
       },
     ),
-    { numRuns: 60 },
+    { numRuns: 90 },
   );
+  await setBasis("event_or_computed");
 });
 
 test("each bucket holds what plain SQL finds between its bounds", async () => {
@@ -208,9 +230,10 @@ test("each bucket holds what plain SQL finds between its bounds", async () => {
   );
 });
 
-test("all orgs together are the orgs added up, and the ranking of orgs adds up to them", async () => {
+test("all orgs together are the orgs added up, and the ranking of orgs adds up to them, whatever the basis of one", async () => {
   await fc.assert(
-    fc.asyncProperty(windows, fc.record(outcomes), async (window, filters) => {
+    fc.asyncProperty(windows, fc.record(outcomes), bases, async (window, filters, basis) => {
+      await setBasis(basis);
       const { granularity: _, ...span } = window;
       const plain = await countPlainly(null, { ...window, ...filters });
       const system = await getSystemUsage(db.database, clock, {
@@ -220,13 +243,16 @@ test("all orgs together are the orgs added up, and the ranking of orgs adds up t
         limit: 3,
       });
       assert.deepEqual(system.totals, plain);
+      assert.equal(system.pricing.costBasis, "event_or_computed");
       assertAddsUp(system.groups ?? [], system.totals);
       const top = await getTopOrgs(db.database, clock, { ...span, ...filters, limit: 1 });
       assert.deepEqual(top.totals, plain);
       assertAddsUp(top.orgs, top.totals);
+      assert.equal(top.pricing.costBasis, "event_or_computed");
     }),
     { numRuns: 25 },
   );
+  await setBasis("event_or_computed");
 });
 
 test("a breakdown adds up, its shares too, and its changes are against the period before", async () => {

@@ -1,17 +1,16 @@
 import { previousOf, type Span } from "#contract";
 import type { Clock } from "#kernel";
-import { type Database, sumUsage } from "#store";
+import type { Database } from "#store";
 import type { Comparison, SystemUsageAnswer, UsageAnswer, UsageGroup } from "./answers.ts";
-import { addSums, changeOf, createTally, measuresOf, type Tally, totalOf } from "./measures.ts";
+import { chooseKeys } from "./group-keys.ts";
+import { changeOf, createTally, measuresOf, type Tally, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
 import { SERIES_POINTS_MAX, type SystemUsageQuestion, type UsageQuestion } from "./questions.ts";
 import {
-  askOf,
   bucketOf,
-  chooseKeys,
   EVERY_ORG,
-  frameOf,
   type GroupKeys,
+  moneyFrameOf,
   nameGroups,
   NO_GROUPS,
   orderKeys,
@@ -19,6 +18,7 @@ import {
   withReading,
 } from "./reading.ts";
 import { refuseTooManyPoints } from "./points.ts";
+import { readTallies } from "./tallies.ts";
 
 /**
  * What an org used over a window: totals, a series of local buckets, and (groupBy) the same per group. Groups add up
@@ -70,7 +70,7 @@ async function answerUsage(
     totalOf([...byKey.values()].flatMap((tallies) => tallies[i] ?? [])),
   );
   const total = totalOf(perBucket);
-  const frame = await frameOf(reading);
+  const frame = await moneyFrameOf(reading);
   return {
     window: frame.window,
     totals: measuresOf(total, org.currency),
@@ -79,6 +79,7 @@ async function answerUsage(
       ? {}
       : { groups: await listGroups(reading, { keys, byKey, seriesOf }) }),
     ...(question.compare === undefined ? {} : { comparison: await compare(reading, total) }),
+    pricing: frame.pricing,
     freshness: frame.freshness,
     reconciliation: frame.reconciliation,
   };
@@ -102,24 +103,6 @@ async function listGroups(
       series: read.seriesOf(tallies),
     };
   });
-}
-
-/** Usage per key, one tally a span. Keys without any usage are left out. */
-export async function readTallies(
-  reading: Reading,
-  spans: readonly Span[],
-  keys: GroupKeys,
-): Promise<Map<number, Tally[]>> {
-  const byKey = new Map<number, Tally[]>();
-  for (const sums of await sumUsage(reading.tx.sql, await askOf(reading, spans), keys)) {
-    const key = keys.groupOf(sums.key);
-    let tallies = byKey.get(key);
-    if (tallies === undefined) byKey.set(key, (tallies = spans.map(createTally)));
-    const tally = tallies[sums.bucketNo];
-    if (tally === undefined) throw new RangeError(`no bucket: ${sums.bucketNo}`);
-    addSums(tally, sums);
-  }
-  return byKey;
 }
 
 /** How much of the window has elapsed and is wholly counted; what the period before is compared up to. */

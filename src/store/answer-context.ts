@@ -1,4 +1,4 @@
-import type { Consumer } from "#contract";
+import { type Consumer, type CostBasis, MEMBER_KIND, tagOtherWord, tagWord } from "#contract";
 import type { Sql } from "./database.ts";
 import type { OrgStatus } from "./orgs.ts";
 
@@ -9,6 +9,9 @@ export type OrgProfile = {
   name: string | null;
   timeZone: string;
   currency: string;
+  costBasis: CostBasis;
+  /** Keys of metadata by which it may be asked about. */
+  tagKeys: readonly string[];
   status: OrgStatus;
 };
 
@@ -17,7 +20,8 @@ export const listOrgProfiles = (
   sql: Sql,
   externalIds: readonly string[],
 ): Promise<OrgProfile[]> => sql<OrgProfile>`
-  select id, external_id as "externalId", name, time_zone as "timeZone", currency, status
+  select id, external_id as "externalId", name, time_zone as "timeZone", currency, cost_basis as "costBasis",
+         tag_keys as "tagKeys", status
     from org
    where external_id = any(${externalIds}::text[])`;
 
@@ -42,6 +46,20 @@ export const listWordIds = (
    where org_id = ${ask.orgId}
      and kind = ${ask.kind}
      and value = any(${ask.values}::text[])`;
+
+/**
+ * A key's words in an org's dictionary: those of its values, and that of all values beyond the cap.
+ * Index: dictionary (org_id, kind, value), the org's tags, of which there are few.
+ */
+export const listTagWords = (
+  sql: Sql,
+  ask: { orgId: number; key: string },
+): Promise<{ id: number; value: string }[]> => sql<{ id: number; value: string }>`
+  select id, value
+    from dictionary
+   where org_id = ${ask.orgId}
+     and kind = ${MEMBER_KIND.tag}
+     and (value = ${tagOtherWord(ask.key)} or starts_with(value, ${tagWord(ask.key, "")}))`;
 
 /** Words by id. Index: dictionary's primary key. */
 export const listWords = (

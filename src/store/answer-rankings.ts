@@ -37,15 +37,16 @@ export const listTopErrorCodes = (
 export type OrgUsageSums = Omit<UsageSums, "bucketNo" | "key"> & { orgId: number };
 
 /**
- * Usage per org and currency over one span, every org but the pseudo-org of all. Index: the rollups' primary keys,
- * one range per org and piece. Reads only; repeatable.
+ * Usage per org and currency over one span, every org but the pseudo-org of all; cost on the basis of all orgs together
+ * (the event's own, else the price book's), whatever an org's own is. Index: the rollups' primary keys, one range per
+ * org and piece. Reads only; repeatable.
  */
 export const sumUsageByOrg = (
   sql: Sql,
   ask: Pick<RollupAsk, "pieces" | "outcomes">,
 ): Promise<OrgUsageSums[]> => sql<OrgUsageSums>`
   select r.org_id as "orgId",
-         r.currency,
+         case when r.rating > 0 then r.rating else r.currency end as currency,
          sum(r.requests)::int8 as requests,
          coalesce(sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0)::int8 as errors,
          sum(r.input_tokens)::int8 as "inputTokens",
@@ -54,16 +55,21 @@ export const sumUsageByOrg = (
          sum(r.cache_write_1h_tokens)::int8 as "cacheWrite1hTokens",
          sum(r.output_tokens)::int8 as "outputTokens",
          sum(r.reasoning_tokens)::int8 as "reasoningTokens",
-         sum(r.priced_requests)::int8 as "pricedRequests",
-         sum(r.priced_tokens)::int8 as "pricedTokens",
-         sum(r.cost_nano)::text as "costNano"
+         sum(case when r.rating > 0 then r.requests else r.priced_requests end)::int8 as "pricedRequests",
+         sum(case when r.rating > 0
+                  then r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens
+                       + r.output_tokens + r.reasoning_tokens
+                  else r.priced_tokens
+             end)::int8 as "pricedTokens",
+         sum(case when r.rating > 0 then r.rated_nano else r.cost_nano end)::text as "costNano"
     from (
     select r.*
       from unnest(${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[]) as p (starts, ends)
      cross join org o
      cross join lateral (
              select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from rollup_org_15m
               where org_id = o.id and bucket >= p.starts and bucket < p.ends
                 and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
@@ -75,7 +81,8 @@ export const sumUsageByOrg = (
      cross join org o
      cross join lateral (
              select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from rollup_org_hour
               where org_id = o.id and bucket >= p.starts and bucket < p.ends
                 and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
@@ -87,7 +94,8 @@ export const sumUsageByOrg = (
      cross join org o
      cross join lateral (
              select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from rollup_org_day
               where org_id = o.id and bucket >= p.starts and bucket < p.ends
                 and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))

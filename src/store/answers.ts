@@ -1,4 +1,5 @@
 import {
+  type CostBasis,
   type Dimension,
   FIRST_ERROR_OUTCOME,
   type Grain,
@@ -21,6 +22,8 @@ export type RollupAsk = {
   pieces: { quarters: PieceArrays; hours: PieceArrays; days: PieceArrays };
   memberIds: readonly number[] | null;
   outcomes: readonly number[] | null;
+  /** Which cost counts. */
+  costBasis: CostBasis;
 };
 
 /** What sums are split by: the members `shown` (all others under MEMBER_OTHER), the outcome, or nothing (key 0). */
@@ -28,6 +31,9 @@ export type RollupKeys = { by: "none" | "member" | "outcome"; shown: readonly nu
 export const NO_KEYS: RollupKeys = { by: "none", shown: [] };
 
 /*
+ * Rows with a rating are rated throughout, and none (rating above 0) or all (below 0) of their events have a cost of
+ * their own: so each row shows one of its two costs, and what is priced of it follows.
+ *
  * In all of these `offset 0` keeps each piece a range scan of its own: the planner, when it plans for pieces it does
  * not know, would otherwise read an org's whole history once and compare every row with every piece.
  */
@@ -51,10 +57,23 @@ export function arrangePieces(buckets: readonly (readonly Piece[])[]): RollupAsk
   return arrays;
 }
 
+/**
+ * Rows whose rating is above this show what the price book says, all others the events' own cost: every row, those
+ * without a cost of their own, or none.
+ */
+export const RATED_ABOVE = {
+  computed: -32_768,
+  event_or_computed: 0,
+  event: 32_767,
+} as const satisfies Record<CostBasis, number>;
+
 const emptyArrays = (): PieceArrays => ({ buckets: [], starts: [], ends: [] });
 const rollup = (ask: RollupAsk, grain: Grain) => table(rollupTable(ask.dimension, grain));
 
-/** Usage of one bucket, key and currency (packed). `costNano` is an integer as text: billionths of the currency's unit. */
+/**
+ * Usage of one bucket, key and currency (packed), with the cost that the ask's basis shows. `costNano` is an integer as
+ * text: billionths of the currency's unit.
+ */
 export type UsageSums = {
   bucketNo: number;
   key: number;
@@ -87,7 +106,7 @@ export const sumUsage = (
            when 'member' then case when r.member_id = any(${keys.shown}::int4[]) then r.member_id else ${MEMBER_OTHER} end
            else 0
          end as key,
-         r.currency,
+         shown.currency,
          sum(r.requests)::int8 as requests,
          coalesce(sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0)::int8 as errors,
          sum(r.input_tokens)::int8 as "inputTokens",
@@ -96,16 +115,17 @@ export const sumUsage = (
          sum(r.cache_write_1h_tokens)::int8 as "cacheWrite1hTokens",
          sum(r.output_tokens)::int8 as "outputTokens",
          sum(r.reasoning_tokens)::int8 as "reasoningTokens",
-         sum(r.priced_requests)::int8 as "pricedRequests",
-         sum(r.priced_tokens)::int8 as "pricedTokens",
-         sum(r.cost_nano)::text as "costNano"
+         sum(shown.priced_requests)::int8 as "pricedRequests",
+         sum(shown.priced_tokens)::int8 as "pricedTokens",
+         sum(shown.cost_nano)::text as "costNano"
     from (
     select p.no, r.*
       from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from ${rollup(ask, "15m")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
@@ -117,7 +137,8 @@ export const sumUsage = (
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from ${rollup(ask, "hour")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
@@ -129,13 +150,24 @@ export const sumUsage = (
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from ${rollup(ask, "day")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
                 and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
   ) r
+   cross join lateral (select r.rating > ${RATED_ABOVE[ask.costBasis]}::int2 as rated) uses
+   cross join lateral (
+           select case when uses.rated then abs(r.rating) else r.currency end as currency,
+                  case when uses.rated then r.rated_nano else r.cost_nano end as cost_nano,
+                  case when not uses.rated then r.priced_requests when r.rating = 0 then 0 else r.requests end
+                  as priced_requests,
+                  case when not uses.rated then r.priced_tokens when r.rating = 0 then 0
+                       else r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens
+                            + r.output_tokens + r.reasoning_tokens
+                  end as priced_tokens) shown
    group by 1, 2, 3`;
 
 /** Calls of one bucket and key: how they ended, and the latencies known of them. Errors per class in OUTCOMES' order. */
@@ -280,7 +312,8 @@ export const listTopMembers = (
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from ${rollup(ask, "15m")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
@@ -292,7 +325,8 @@ export const listTopMembers = (
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from ${rollup(ask, "hour")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
@@ -304,20 +338,25 @@ export const listTopMembers = (
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano
+                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                    rating, rated_nano
                from ${rollup(ask, "day")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
                 and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
              offset 0) r
   ) r
+   cross join lateral (select r.rating > ${RATED_ABOVE[ask.costBasis]}::int2 as rated) uses
    where r.member_id <> ${MEMBER_OTHER}
    group by r.member_id
    order by sum(case ${order.by}::text
                   when 'errors' then case when r.outcome >= ${FIRST_ERROR_OUTCOME} then r.requests else 0 end
                   when 'totalTokens' then r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens
                                           + r.cache_write_1h_tokens + r.output_tokens + r.reasoning_tokens
-                  when 'cost' then case when r.currency = ${order.currency} then r.cost_nano else 0 end
+                  when 'cost' then case when uses.rated then case when abs(r.rating) = ${order.currency} then r.rated_nano else 0 end
+                                        when r.currency = ${order.currency} then r.cost_nano
+                                        else 0
+                                   end
                   else r.requests
                 end) desc,
             r.member_id

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { testDatabase } from "#harness";
-import { insertBudgetCrossings, listBudgets, upsertBudget, upsertBudgetTerms } from "./budgets.ts";
+import { insertBudgetCrossings, listBudgets, upsertBudgets } from "./budgets.ts";
 
 const at = new Date("2026-11-20T12:00:00Z");
 
@@ -11,17 +11,19 @@ test("a budget says in each month what was said last by then, and nothing before
   const [org] = await sql<{
     id: number;
   }>`insert into org (external_id) values ('acme') returning id`;
-  const place = { orgId: org?.id ?? 0, budgetId: "all" };
-  await upsertBudget(sql, { ...place, name: null, model: null, at });
+  const orgId = org?.id ?? 0;
+  const all = { budgetId: "all", name: null, model: null, thresholds: [50] };
   for (const [month, amountNano] of [
     ["2026-10", 10n],
     ["2027-01", 30n],
     ["2026-12", 20n],
     ["2026-12", 25n],
   ] as const)
-    await upsertBudgetTerms(sql, { ...place, month, amountNano, thresholds: [50] });
+    await upsertBudgets(sql, { orgId, month, at, budgets: [{ ...all, amountNano }] });
   const said = async (month: string) =>
-    (await listBudgets(sql, { ...place, month, limit: 9 })).map(({ amountNano }) => amountNano);
+    (await listBudgets(sql, { orgId, budgetId: "all", month, limit: 9 })).map(
+      ({ amountNano }) => amountNano,
+    );
   assert.deepEqual(
     await Promise.all(["2026-09", "2026-10", "2026-11", "2026-12", "2027-02"].map(said)),
     [[], ["10"], ["10"], ["25"], ["30"]],
@@ -35,13 +37,15 @@ test("a crossing of a budget that was changed or deleted since it was looked at 
     id: number;
   }>`insert into org (external_id) values ('acme') returning id`;
   const orgId = org?.id ?? 0;
-  const set = (budgetId: string, thresholds: number[]) =>
-    upsertBudgetTerms(sql, { orgId, budgetId, month: "2026-11", amountNano: 20n, thresholds });
-  for (const budgetId of ["raised", "retuned", "same"])
-    await upsertBudget(sql, { orgId, budgetId, name: null, model: null, at });
-  await set("raised", [50]);
-  await set("retuned", [80]);
-  await set("same", [50]);
+  const of = (budgetId: string, thresholds: number[]) => ({
+    budgetId,
+    name: null,
+    model: null,
+    amountNano: 20n,
+    thresholds,
+  });
+  const budgets = [of("raised", [50]), of("retuned", [80]), of("same", [50])];
+  await upsertBudgets(sql, { orgId, month: "2026-11", at, budgets });
   const seen = (budgetId: string, amountNano = 20n) => ({
     budgetId,
     percent: 50,

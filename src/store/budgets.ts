@@ -63,38 +63,56 @@ export const lockBudgets = (sql: Sql, orgId: number): Promise<{ locked: unknown 
 }>`
   select pg_advisory_xact_lock(${BUDGET_LOCK_CLASS}, ${orgId}) as locked`;
 
-/** Makes a budget or renames it; its model stays. Primary key; repeatable. */
-export const upsertBudget = (
-  sql: Sql,
-  budget: { orgId: number; budgetId: string; name: string | null; model: string | null; at: Date },
-): Promise<never[]> => sql`
-  insert into budget (org_id, budget_id, name, model, created_at, updated_at)
-  values (${budget.orgId}, ${budget.budgetId}, ${budget.name}, ${budget.model}, ${budget.at}, ${budget.at})
-      on conflict (org_id, budget_id) do update set name = excluded.name, updated_at = excluded.updated_at`;
-
-/** Says what a budget is from a month ("2026-11") on, in place of what was said in that month. Primary key; repeatable. */
-export const upsertBudgetTerms = (
-  sql: Sql,
-  terms: {
-    orgId: number;
+/** Budgets as they are to be. `name` and `model` as in BudgetRow. */
+export type BudgetsWanted = {
+  orgId: number;
+  /** The month from which on: "2026-11". */
+  month: string;
+  at: Date;
+  budgets: readonly {
     budgetId: string;
-    month: string;
+    name: string | null;
+    model: string | null;
     amountNano: bigint;
+    /** Per cent, ascending. */
     thresholds: readonly number[];
-  },
+  }[];
+};
+
+/**
+ * Makes budgets of an org or changes them, by their ids, from a month on and in place of what was said in that month; their
+ * models stay. Primary keys; repeatable.
+ */
+export const upsertBudgets = (
+  sql: Sql,
+  { orgId, month, at, budgets }: BudgetsWanted,
 ): Promise<never[]> => sql`
+  with wanted as (
+         select *
+           from unnest(${budgets.map(({ budgetId }) => budgetId)}::text[],
+                       ${budgets.map(({ name }) => name)}::text[],
+                       ${budgets.map(({ model }) => model)}::text[],
+                       ${budgets.map(({ amountNano }) => String(amountNano))}::numeric[],
+                       ${budgets.map(({ thresholds }) => `{${thresholds.join()}}`)}::text[])
+                as wanted (budget_id, name, model, amount_nano, thresholds)),
+       made as (
+         insert into budget (org_id, budget_id, name, model, created_at, updated_at)
+         select ${orgId}::int4, budget_id, name, model, ${at}::timestamptz, ${at}::timestamptz
+           from wanted
+             on conflict (org_id, budget_id) do update set name = excluded.name, updated_at = excluded.updated_at)
   insert into budget_terms (org_id, budget_id, month, amount_nano, thresholds)
-  values (${terms.orgId}, ${terms.budgetId}, ${`${terms.month}-01`}::date, ${String(terms.amountNano)}::numeric, ${terms.thresholds}::int4[])
+  select ${orgId}::int4, budget_id, ${`${month}-01`}::date, amount_nano, thresholds::int4[]
+    from wanted
       on conflict (org_id, budget_id, month) do update set amount_nano = excluded.amount_nano, thresholds = excluded.thresholds`;
 
-/** Deletes a budget, what it said and what it crossed; none when it is not there. Primary key; repeatable. */
-export const deleteBudget = (
+/** Deletes budgets, what they said and what they crossed; gives those that were there. Primary key; repeatable. */
+export const deleteBudgets = (
   sql: Sql,
-  { orgId, budgetId }: { orgId: number; budgetId: string },
+  { orgId, budgetIds }: { orgId: number; budgetIds: readonly string[] },
 ): Promise<{ budgetId: string }[]> => sql<{ budgetId: string }>`
   delete from budget
    where org_id = ${orgId}
-     and budget_id = ${budgetId}
+     and budget_id = any(${budgetIds}::text[])
   returning budget_id as "budgetId"`;
 
 /** A threshold that was reached. Amounts are integers as text: billionths, as they were found then. */

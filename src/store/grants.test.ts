@@ -26,7 +26,7 @@ async function listGrants(sql: Tx["sql"]): Promise<string[]> {
     ), things as (
       select case grantee when 0 then 'everybody' else replace(grantee::regrole::text, 'tallystick_', '') end as role,
              lower(privilege_type) as privilege,
-             regexp_replace(what, '^rollup_(org|model|client|actor)_(15m|hour|day)$', 'rollup_*') as what,
+             regexp_replace(what, '^rollup_(org|model|client|actor|tag)_(15m|hour|day)$', 'rollup_*') as what,
              string_agg(distinct col, ', ' order by col) as cols
         from grants
        group by grantee, privilege_type, what
@@ -49,20 +49,20 @@ test("each role has exactly the rights that its work takes", async () => {
   assert.deepEqual(await listGrants(db.database.sql), [
     "admin: delete budget; sign_in_attempt",
     "admin: execute append_audit()",
-    "admin: insert api_key; browser_session; budget; budget_crossing; budget_terms; model; org (billing_contact, created_at, currency, entitlements, external_id, name, time_zone, updated_at); price; price_version; sign_in_attempt; sign_in_link; token_revocation",
-    `admin: select ${KEY}; browser_session; budget; budget_crossing; budget_terms; model; org; price; price_version; sign_in_attempt; sign_in_link; token_revocation`,
-    "admin: update api_key (expires_at, revoked_at); browser_session (expires_at, last_seen_at, revoked_at); budget (name, updated_at); budget_terms (amount_nano, thresholds); model; org (billing_contact, entitlements, name, status, status_changed_at, time_zone, updated_at); price (retired_version); sign_in_link (used_at); token_revocation",
+    "admin: insert api_key; browser_session; budget; budget_crossing; budget_terms; model; org (billing_contact, cost_basis, created_at, currency, entitlements, external_id, name, tag_keys, time_zone, updated_at); price; price_version; rerating; sign_in_attempt; sign_in_link; token_revocation",
+    `admin: select ${KEY}; browser_session; budget; budget_crossing; budget_terms; model; org; price; price_version; rerating; rerating_day; rerating_line; rerating_rollup; rerating_tally; sign_in_attempt; sign_in_link; token_revocation`,
+    "admin: update api_key (expires_at, revoked_at); browser_session (expires_at, last_seen_at, revoked_at); budget (name, updated_at); budget_terms (amount_nano, thresholds); model; org (billing_contact, cost_basis, entitlements, name, status, status_changed_at, tag_keys, time_zone, updated_at); price (retired_version); rerating (finished_at, state); sign_in_link (used_at); token_revocation",
     "admin: usage schema public",
     "api: execute append_audit()",
-    `api: select ${KEY}; ${OF_ORGS}; fold_state; freshness; installation; lane; ledger; model; org; price; price_version (version); purged; quarantine; reconciliation; rollup_*; rollup_error_15m; source; source_freshness; usage_event; watermark`,
+    `api: select ${KEY}; ${OF_ORGS}; fold_state; freshness; installation; lane; ledger; model; org; price; price_version (version); purged; quarantine; reconciliation; rerating; rerating_line; rerating_rollup; rollup_*; rollup_error_15m; source; source_freshness; usage_event; watermark`,
     "api: usage schema public",
     "auditor: select audit_anchor; audit_log",
     "auditor: usage schema public",
-    "directory: select fold_state; org (created_at, currency, external_id, id, name, status, time_zone)",
+    "directory: select fold_state; org (cost_basis, created_at, currency, external_id, id, name, status, tag_keys, time_zone)",
     "directory: usage schema public",
     "everybody: usage schema public",
     "system: execute append_audit()",
-    `system: select ${KEY}; ${OF_ORGS}; event_key_partition; fold_state; freshness; ingestion_batches; installation; lane; lane_member; ledger; model; org; price; price_version; purged; quarantine; reconciliation; rollup_*; rollup_error_15m; source; source_freshness; stream_incident; token_revocation; usage_event; watermark`,
+    `system: select ${KEY}; ${OF_ORGS}; event_key_partition; fold_state; freshness; ingestion_batches; installation; lane; lane_member; ledger; model; org; pool_hour; price; price_version; purged; quarantine; reconciliation; rerating; rerating_day; rerating_line; rerating_rollup; rerating_tally; rollup_*; rollup_error_15m; source; source_freshness; stream_incident; token_revocation; usage_event; watermark`,
     "system: usage schema public",
   ]);
 });

@@ -14,6 +14,9 @@ const CHOSEN: Record<string, string> = {
   "budget_terms.month": "'2026-11-01'",
   "budget_terms.amount_nano": "1",
   "budget_terms.thresholds": "'{50}'",
+  "rerating.ends_at": "now() + interval '1 day'",
+  "rerating_line.rerating_id": "1",
+  "rerating_rollup.rerating_id": "1",
 };
 
 /** Every table with rows of orgs in the catalogue, partitions left out: their parents show the same rows. */

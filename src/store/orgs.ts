@@ -1,3 +1,4 @@
+import type { CostBasis } from "#contract";
 import type { Sql } from "./database.ts";
 
 /** Whether an org is served: see the column's comment. */
@@ -12,6 +13,8 @@ export type OrgRecord = {
   billingContact: string | null;
   timeZone: string;
   currency: string;
+  costBasis: CostBasis;
+  tagKeys: string[];
   entitlements: Record<string, unknown>;
   status: OrgStatus;
   statusChangedAt: Date | null;
@@ -31,6 +34,8 @@ export const findOrgRecord = async (
            billing_contact as "billingContact",
            time_zone as "timeZone",
            currency,
+           cost_basis as "costBasis",
+           tag_keys as "tagKeys",
            entitlements,
            status,
            status_changed_at as "statusChangedAt",
@@ -57,6 +62,8 @@ export const listOrgRecords = (
          billing_contact as "billingContact",
          time_zone as "timeZone",
          currency,
+         cost_basis as "costBasis",
+         tag_keys as "tagKeys",
          entitlements,
          status,
          status_changed_at as "statusChangedAt",
@@ -83,6 +90,17 @@ export const findOrgStatuses = (
    order by id
    limit 1000000`;
 
+/** Orgs that have declared tag keys, and which. Index: org_with_tag_keys. Reads only. */
+export const listTagKeys = (sql: Sql): Promise<{ externalId: string; tagKeys: string[] }[]> => sql<{
+  externalId: string;
+  tagKeys: string[];
+}>`
+  select external_id as "externalId", tag_keys as "tagKeys"
+    from org
+   where tag_keys <> '{}'
+     and id > 0
+   limit 1000000`;
+
 /** What a new org is given; the rest has defaults. */
 export type NewOrg = {
   externalId: string;
@@ -90,6 +108,8 @@ export type NewOrg = {
   billingContact: string | null;
   timeZone: string;
   currency: string;
+  costBasis?: CostBasis | undefined;
+  tagKeys?: readonly string[] | undefined;
   entitlements: Record<string, unknown>;
   at: Date;
 };
@@ -97,9 +117,10 @@ export type NewOrg = {
 /** Makes an org and returns its id; undefined when there is one of that external id, deleted or not. */
 export const insertOrg = async (sql: Sql, org: NewOrg): Promise<number | undefined> => {
   const [made] = await sql<{ id: number }>`
-    insert into org (external_id, name, billing_contact, time_zone, currency, entitlements, created_at, updated_at)
+    insert into org (external_id, name, billing_contact, time_zone, currency, cost_basis, tag_keys, entitlements, created_at, updated_at)
     values (
       ${org.externalId}, ${org.name}, ${org.billingContact}, ${org.timeZone}, ${org.currency},
+      coalesce(${org.costBasis ?? null}::text, 'event_or_computed'), ${org.tagKeys ?? []}::text[],
       ${JSON.stringify(org.entitlements)}::jsonb, ${org.at}, ${org.at})
         on conflict (external_id) do nothing
     returning id`;
@@ -111,6 +132,8 @@ export type OrgChange = {
   name?: string | null | undefined;
   billingContact?: string | null | undefined;
   timeZone?: string | undefined;
+  costBasis?: CostBasis | undefined;
+  tagKeys?: readonly string[] | undefined;
   entitlements?: Record<string, unknown> | undefined;
 };
 
@@ -125,6 +148,8 @@ export const updateOrg = (
          billing_contact = case when ${change.billingContact !== undefined}
                                 then ${change.billingContact ?? null}::text else billing_contact end,
          time_zone = coalesce(${change.timeZone ?? null}::text, time_zone),
+         cost_basis = coalesce(${change.costBasis ?? null}::text, cost_basis),
+         tag_keys = coalesce(${change.tagKeys ?? null}::text[], tag_keys),
          entitlements = coalesce(${change.entitlements === undefined ? null : JSON.stringify(change.entitlements)}::jsonb, entitlements),
          updated_at = ${at}
    where id = ${id}
