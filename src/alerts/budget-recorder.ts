@@ -1,5 +1,5 @@
 import { addMonths, Failure, monthAt } from "#contract";
-import { type Clock, type Logger, sleepMs } from "#kernel";
+import { type Clock, type Logger, type Repeating, startRepeating } from "#kernel";
 import { listDueCrossings } from "#query";
 import { type Database, insertBudgetCrossings, isConnectionLost, listBudgetOrgs } from "#store";
 
@@ -15,11 +15,8 @@ export type BudgetRecorderDeps = {
   intervalMs?: number;
 };
 
-/** The running recorder. Disposing lets a turn that has begun finish with the org it is at. */
-export type BudgetRecorder = AsyncDisposable & {
-  /** One turn, now; tells how many crossings it recorded. */
-  run(): Promise<number>;
-};
+/** The running recorder. A turn tells how many crossings it recorded; disposing lets it finish with the org it is at. */
+export type BudgetRecorder = Repeating<number>;
 
 const INTERVAL_MS = 60_000;
 const ORGS_AT_ONCE = 500;
@@ -30,30 +27,11 @@ const DAY_MS = 86_400_000;
  * it there. Any number of processes may do so at once: one of them records it.
  */
 export function startBudgetRecorder(deps: BudgetRecorderDeps): BudgetRecorder {
-  const stop = new AbortController();
-  let turn: Promise<unknown> = Promise.resolve();
-  const run = (): Promise<number> => {
-    const result = turn.then(() => recordAll(deps, stop.signal));
-    turn = result.catch(() => undefined);
-    return result;
-  };
-  const loop = async (): Promise<void> => {
-    while (!stop.signal.aborted) {
-      await run().catch((error: unknown) =>
-        deps.logger.warn({ err: error }, "Budgets are looked at later"),
-      );
-      await sleepMs(deps.intervalMs ?? INTERVAL_MS, stop.signal).catch(() => undefined);
-    }
-  };
-  const running = loop();
-  return {
-    run,
-    [Symbol.asyncDispose]: async () => {
-      stop.abort();
-      await running;
-      await turn;
-    },
-  };
+  return startRepeating({
+    work: (signal) => recordAll(deps, signal),
+    intervalMs: deps.intervalMs ?? INTERVAL_MS,
+    onError: (error) => deps.logger.warn({ err: error }, "Budgets are looked at later"),
+  });
 }
 
 type BudgetOrg = Awaited<ReturnType<typeof listBudgetOrgs>>[number];

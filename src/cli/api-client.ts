@@ -32,16 +32,19 @@ export class ServiceUnreachable extends OperatorError {}
 export class ApiProblem extends OperatorError {
   readonly status: number;
   readonly code: string;
+  /** What is wrong with the request, by its places (JSON pointers: "/body/orgs/0"). */
+  readonly errors: readonly { pointer: string; message: string }[];
   /** From Retry-After. */
   readonly retryAfterSeconds: number | undefined;
 
   constructor(
     message: string,
-    answer: { status: number; code: string; retryAfterSeconds: number | undefined },
+    answer: Pick<ApiProblem, "status" | "code" | "errors" | "retryAfterSeconds">,
   ) {
     super(message);
     this.status = answer.status;
     this.code = answer.code;
+    this.errors = answer.errors;
     this.retryAfterSeconds = answer.retryAfterSeconds;
   }
 }
@@ -156,6 +159,7 @@ function problemOf({ status, headers }: Response, text: string, url: string): Ap
   return new ApiProblem(`${url} answered ${status}: ${title}. ${detail}${details}${hint}`.trim(), {
     status,
     code,
+    errors,
     retryAfterSeconds: parseRetryAfter(headers.get("retry-after")),
   });
 }

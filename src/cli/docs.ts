@@ -12,6 +12,7 @@ import { orgsCommand } from "./orgs.ts";
 import { pricesCommand } from "./prices.ts";
 import { quarantineCommand } from "./quarantine.ts";
 import { replayCommand } from "./replay.ts";
+import { rerateCommand } from "./rerate.ts";
 import { signInLinkCommand } from "./sign-in-link.ts";
 import { startCommand } from "./start.ts";
 import { verifyCommand } from "./verify.ts";
@@ -41,8 +42,8 @@ The same for all commands, and stable.
 
 ## How commands find the service
 
-\`import\`, \`quarantine\`, \`orgs\`, \`keys\`, \`models\`, \`prices\`, \`budgets\`, \`sign-in-link\` and \`audit list\` talk to a running service over
-its HTTP API. They read \`service.json\` and \`admin-key\` in the data directory, so beside the service they need no options. For one
+\`import\`, \`quarantine\`, \`orgs\`, \`keys\`, \`models\`, \`prices\`, \`rerate\`, \`budgets\`, \`sign-in-link\` and \`audit list\` talk to a running service
+over its HTTP API. They read \`service.json\` and \`admin-key\` in the data directory, so beside the service they need no options. For one
 elsewhere give \`--url\`, and its key in \`TALLYSTICK_API_KEY\`: what stands on a command line can be read by everybody on the
 machine. \`verify\`, \`audit verify\`, \`replay\`, \`migrate\` and \`doctor\` talk to the database: the one in the data directory,
 or the one that \`DATABASE_URL\` names.
@@ -121,6 +122,12 @@ const MORE: Readonly<Record<string, string>> = {
     "tallystick prices seed --provider openai --provider anthropic --dry-run",
     "tallystick prices list --org acme --model gpt-4o",
   ),
+  rerate: examples(
+    'tallystick rerate preview --org acme --from 2026-11-01 --to 2026-12-01 --reason "their prices of November"',
+    "tallystick rerate apply 7",
+    "tallystick rerate undo 7 --no-wait",
+    "tallystick rerate show 7 --limit 100 --json",
+  ),
   "sign-in-link": examples("tallystick sign-in-link"),
   audit: examples(
     "tallystick audit verify",
@@ -151,6 +158,7 @@ const COMMANDS: readonly Command[] = [
   keysCommand,
   modelsCommand,
   pricesCommand,
+  rerateCommand,
   budgetsCommand,
   signInLinkCommand,
   auditCommand,

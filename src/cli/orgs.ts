@@ -27,6 +27,10 @@ The orgs whose usage is counted.
   --name NAME         create, update: what people call it
   --time-zone ZONE    create, update: where its days begin, for example Europe/Berlin (default UTC)
   --currency CODE     create: ISO 4217, for good (default USD)
+  --cost-basis BASIS  create, update: which cost its reports show: event_or_computed (default: the event's own where it
+                      has one, else the price book's), event or computed
+  --tag-key KEY       create, update: a key of events' metadata to break usage down by (groupBy=tag:KEY), from now on;
+                      at most 5, may be repeated; update: in place of all there were, none with --tag-key ""
   --billing-contact C create, update: whom invoices go to
   --entitlement K=V   create, update: what it bought; may be repeated; update: in place of all there were. Numbers,
                       true and false are taken as such
@@ -41,6 +45,8 @@ const OPTIONS = {
   name: { type: "string" },
   "time-zone": { type: "string" },
   currency: { type: "string" },
+  "cost-basis": { type: "string" },
+  "tag-key": { type: "string", multiple: true },
   "billing-contact": { type: "string" },
   entitlement: { type: "string", multiple: true },
   yes: { type: "boolean", default: false },
@@ -53,6 +59,8 @@ const org = z.looseObject({
   name: z.string().nullable(),
   timeZone: z.string(),
   currency: z.string(),
+  costBasis: z.string(),
+  tagKeys: z.array(z.string()),
   billingContact: z.string().nullable(),
   entitlements: z.record(z.string(), z.unknown()),
   status: z.string(),
@@ -124,6 +132,8 @@ function requestOf(action: Action, orgId: string, values: Values) {
 const profileOf = (values: Values) => ({
   name: values.name,
   timeZone: values["time-zone"],
+  costBasis: values["cost-basis"],
+  tagKeys: values["tag-key"]?.filter((key) => key !== ""),
   billingContact: values["billing-contact"],
   entitlements: values.entitlement && Object.fromEntries(values.entitlement.map(parseEntitlement)),
 });
@@ -175,6 +185,8 @@ const factsOf = (one: Org): string =>
     ],
     ["time zone", one.timeZone],
     ["currency", one.currency],
+    ["cost basis", one.costBasis],
+    ["tag keys", one.tagKeys.length === 0 ? null : one.tagKeys.join(", ")],
     ["billing contact", one.billingContact],
     ...Object.entries(one.entitlements).map(([name, value]): [string, string] => [
       `entitlement ${name}`,

@@ -9,6 +9,7 @@ const price = z.looseObject({
   perRequest: z.string().optional(),
   perSecond: z.string().optional(),
   tiers: z.array(z.looseObject({ aboveInputTokens: z.int(), perMillion })).optional(),
+  chargedOutcomes: z.array(z.string()).optional(),
 });
 const capacity = z.looseObject({
   currency: z.string(),
@@ -118,6 +119,7 @@ function priceOf({
   perRequest,
   perSecond,
   tiers = [],
+  chargedOutcomes,
 }: z.output<typeof price>): string {
   const classes = classesOf(amounts);
   return [
@@ -125,6 +127,7 @@ function priceOf({
     ...(perRequest === undefined ? [] : [`${perRequest} ${currency}/request`]),
     ...(perSecond === undefined ? [] : [`${perSecond} ${currency}/s`]),
     ...tiers.map((tier) => `above ${tier.aboveInputTokens}: ${classesOf(tier.perMillion)}`),
+    ...(chargedOutcomes === undefined ? [] : [`charged: ${chargedOutcomes.join(", ")}`]),
   ].join("; ");
 }
 

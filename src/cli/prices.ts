@@ -11,7 +11,7 @@ import {
   withRefusals,
 } from "./arguments.ts";
 import { type Command, type CommandIo, EXIT, UsageError } from "./command.ts";
-import { formatFaults, loadPrices } from "./price-files.ts";
+import { readPriceFiles } from "./price-file.ts";
 import {
   appliedPrices,
   type AppliedPrices,
@@ -22,6 +22,7 @@ import {
   orgEntry,
 } from "./price-table.ts";
 import { formatCount, formatTable } from "./table.ts";
+import { formatFaults, loadFiles } from "./yaml-files.ts";
 
 const usage = `tallystick prices diff|apply|list|seed [PATH …] [options]
 
@@ -100,15 +101,15 @@ async function applyFiles(
   paths: readonly string[],
   { action, values, io }: { action: "diff" | "apply"; values: Values; io: CommandIo },
 ): Promise<number> {
-  const loaded = await loadPrices(paths);
-  if (!("prices" in loaded)) {
-    io.stderr.write(`${formatFaults(loaded)}Nothing was sent.\n`);
+  const { prices, faults } = readPriceFiles(await loadFiles(paths));
+  if (prices === null) {
+    io.stderr.write(`${formatFaults(faults)}Nothing was sent.\n`);
     return EXIT.usage;
   }
   const client = await clientOf(values, io);
   return await withRefusals(io, async () => {
     const isDryRun = action === "diff";
-    const applied = await put(client, { layer: "own", prices: loaded, isDryRun });
+    const applied = await put(client, { layer: "own", prices, isDryRun });
     io.stdout.write(values.json ? `${JSON.stringify(applied)}\n` : formatChanges(applied));
     return isDryRun && applied.changes.length > 0 ? EXIT.failed : EXIT.ok;
   });

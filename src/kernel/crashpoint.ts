@@ -11,6 +11,8 @@ export const CRASHPOINTS = [
   "fold_before_commit",
   "fold_after_commit",
   "migrate_after_step",
+  "rerate_before_commit",
+  "rerate_after_commit",
   "shutdown_mid_drain",
 ] as const;
 export type Crashpoint = (typeof CRASHPOINTS)[number];

@@ -4,6 +4,7 @@ export * from "./crashpoint.ts";
 export * from "./bloom-filter.ts";
 export * from "./operator-error.ts";
 export * from "./retry.ts";
+export * from "./repeating.ts";
 export * from "./csv-reader.ts";
 export * from "./line-reader.ts";
 export * from "./closest.ts";

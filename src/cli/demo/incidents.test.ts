@@ -45,6 +45,7 @@ async function load({ database }: TestDatabase): Promise<void> {
     clientsMax: 1000,
     actorsMax: 1000,
     errorCodesMax: 1000,
+    tagValuesMax: 100,
   };
   const settings = {
     lanes: 1,

@@ -1,25 +1,21 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { type PriceFileFault, type PriceList, readPriceFiles } from "#app";
 import { OperatorError } from "#kernel";
 import { UsageError } from "./command.ts";
+import type { FileFault, YamlFile } from "./yaml-file.ts";
 
 const isYaml = (name: string): boolean => /\.ya?ml$/.test(name);
 
-/** The prices of files, and of all YAML files of folders; or every mistake in them. Throws UsageError and OperatorError. */
-export async function loadPrices(
-  paths: readonly string[],
-): Promise<PriceList | readonly PriceFileFault[]> {
+/** The text of files, and of all YAML files of folders. Throws UsageError and OperatorError. */
+export async function loadFiles(paths: readonly string[]): Promise<YamlFile[]> {
   const found = await Promise.all(paths.map(listFiles));
-  const files = await Promise.all(
+  return await Promise.all(
     [...new Set(found.flat())].map(async (path) => ({
       // The same from whichever folder the command is run.
       name: join(basename(dirname(resolve(path))), basename(path)),
       text: await readText(path),
     })),
   );
-  const { prices, faults } = readPriceFiles(files);
-  return prices ?? faults;
 }
 
 async function listFiles(path: string): Promise<string[]> {
@@ -43,7 +39,7 @@ const unreadable = (path: string, error: unknown): OperatorError =>
   );
 
 /** One line for each mistake, as compilers write them. */
-export const formatFaults = (faults: readonly PriceFileFault[]): string =>
+export const formatFaults = (faults: readonly FileFault[]): string =>
   faults
     .map(({ file, line, path, reason }) =>
       [line === null ? file : `${file}:${line}`, ...(path === "" ? [] : [path]), reason].join(": "),
