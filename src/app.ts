@@ -17,6 +17,7 @@ import {
   writePrivateFile,
   type Check,
 } from "#platform";
+import { startPoolRating, startReratingWorker } from "#rerating";
 import { startReconciler, startRetention, startRollup, type Rollup } from "#rollup";
 import {
   explainSchemaVersion,
@@ -46,14 +47,19 @@ export {
 } from "./app/replay.ts";
 export { verifyAuditLog, type AuditFault, type AuditReport } from "./app/audit.ts";
 export { verifyDatabase, type VerifyProgress, type VerifyReport } from "./app/verify.ts";
+/** For `budgets`: what files say. */
+export { budgetFileEntry } from "#alerts";
 /** For `prices`: what files and catalogues say that usage costs. */
 export {
   type CatalogueNote,
   convertCatalogue,
+  entriesOf,
+  listEntryFaults,
   listProviders,
-  type PriceFileFault,
+  pathOf,
   type PriceList,
-  readPriceFiles,
+  priceList,
+  priceListFields,
 } from "#pricing";
 /** For `import`: how the rows of foreign files become events. */
 export {
@@ -139,6 +145,8 @@ export async function openApp(config: Config, deps: AppDeps): Promise<App> {
     scope.use(startAuditAnchors({ database, clock, logger, folder: dataDir.path }));
     scope.use(startSignInRetention({ database, clock, logger }));
     scope.use(startBudgetRecorder({ database, clock, logger, settings: config }));
+    scope.use(startReratingWorker({ database, clock, logger, crash }));
+    scope.use(startPoolRating({ database, clock, logger, crash }));
   }
   const transports = has("ingest") ? startTransports(config, { ...common, ingestor }) : undefined;
   if (transports) scope.use(transports);

@@ -18,6 +18,7 @@ const COMMANDS = new Map<string, () => Promise<Command>>([
   ["models", async () => (await import("./cli/models.ts")).modelsCommand],
   ["budgets", async () => (await import("./cli/budgets.ts")).budgetsCommand],
   ["prices", async () => (await import("./cli/prices.ts")).pricesCommand],
+  ["rerate", async () => (await import("./cli/rerate.ts")).rerateCommand],
   ["sign-in-link", async () => (await import("./cli/sign-in-link.ts")).signInLinkCommand],
   ["quarantine", async () => (await import("./cli/quarantine.ts")).quarantineCommand],
   ["audit", async () => (await import("./cli/audit.ts")).auditCommand],

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from "fastify";
 import { type Caller, type Principal, requireScope, type Scope, type Sessions } from "#auth";
-import { Failure } from "#contract";
-import { auditedDatabase, type AuditEntry, type Database, noSuchOrg, recordChange } from "#query";
+import { Failure, noSuchOrg, refuseField } from "#contract";
+import { auditedDatabase, type AuditEntry, type Database, recordChange } from "#query";
 import { refuseCrossSite, sessionCookieOf } from "./cookies.ts";
 import type { ApiDependencies, Server } from "./dependencies.ts";
 import {
@@ -108,9 +108,7 @@ export function orgOf(request: FastifyRequest, name: string, named: readonly str
   const [asked, ...more] = new Set(named);
   if (asked !== undefined && more.length === 0) return asked;
   const message = `This credential belongs to no org: name one in ${name}.`;
-  throw new Failure("invalid_request", message, {
-    details: [{ pointer: `/query/${name}`, code: "org_missing", message }],
-  });
+  throw refuseField(`/query/${name}`, "org_missing", message);
 }
 
 /** Throws Failure `forbidden` unless the sender has a scope more than the route's. `what` begins the sentence. */

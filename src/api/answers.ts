@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { GRANULARITIES } from "#contract";
+import { COST_BASES, GRANULARITIES, TAG_KEY } from "#contract";
 import { ERROR_CLASSES, GROUPINGS, ORDERS, STATUSES } from "#query";
 import { flagParameter, listParameter } from "./parameters.ts";
 
@@ -63,6 +63,33 @@ export const memberParameters = {
   actorId: listParameter(text, LIST_ITEMS_MAX, "Only this actor, or (none); may be repeated."),
 };
 
+export const tagParameter = listParameter(
+  z
+    .string()
+    .max(TEXT_CHARACTERS_MAX)
+    .regex(/^[A-Za-z0-9_.-]{1,64}=[^\0]*$/, "must be KEY=VALUE, for example team=search"),
+  LIST_ITEMS_MAX,
+  "Only calls with this value of a tag key that the org has declared, as KEY=VALUE; (none) and (other) are values too; may be repeated for values of one key. tag:KEY=VALUE is another way to write tag=KEY=VALUE.",
+);
+
+const asList = (value: unknown): unknown[] => (Array.isArray(value) ? value : [value]);
+
+/** Lets a question with `tagParameter` have `tag:KEY=VALUE` in place of `tag=KEY=VALUE`. */
+export const taggedQuery = <Query extends z.ZodType>(query: Query) =>
+  z.preprocess((given: unknown) => {
+    if (typeof given !== "object" || given === null) return given;
+    const entries = Object.entries(given);
+    const tags = entries.flatMap(([name, value]) =>
+      name.startsWith("tag:")
+        ? asList(value).map((one) => `${name.slice("tag:".length)}=${String(one)}`)
+        : [],
+    );
+    if (tags.length === 0) return given;
+    const rest = entries.filter(([name]) => !name.startsWith("tag:") && name !== "tag");
+    const plain = entries.flatMap(([name, value]) => (name === "tag" ? asList(value) : []));
+    return { ...Object.fromEntries(rest), tag: [...plain, ...tags] };
+  }, query);
+
 /** Query parameters about groups: the first so many, in an order, the others added up in one more row. */
 export const groupParameters = {
   limit: z.coerce
@@ -74,7 +101,10 @@ export const groupParameters = {
     .describe("Groups shown by themselves; 20 when left out. All others are one row more."),
   orderBy: z.enum(ORDERS).optional().describe("Which groups come first; requests when left out."),
 };
-export const groupByParameter = z.enum(GROUPINGS).optional().describe("Split the answer by this.");
+export const groupByParameter = z
+  .union([z.enum(GROUPINGS), z.templateLiteral(["tag:", z.string().regex(TAG_KEY)])])
+  .optional()
+  .describe("Split the answer by this; tag:KEY by the values of a key that the org has declared.");
 export const compareParameter = z
   .enum(["previous"])
   .optional()
@@ -90,6 +120,23 @@ export const amount = z
   .object({ amount: z.string().describe("Exact decimal."), currency: z.string() })
   .meta({ id: "Amount" });
 
+/** What a cost is set to be for an org. */
+export const costBasis = z
+  .enum(COST_BASES)
+  .describe(
+    "Which cost is shown: event_or_computed is the event's own cost_estimate where it has one and else what the price book says; event is the former alone, computed the latter alone.",
+  );
+
+/** By what an answer's costs were found. */
+export const pricing = z
+  .object({
+    costBasis,
+    bookVersion: z
+      .int()
+      .describe("The price book's newest version at this moment; 0 before anything was applied."),
+  })
+  .meta({ id: "Pricing" });
+
 /** What is said beside a cost. */
 export const pricingFields = {
   otherCosts: z
@@ -98,7 +145,7 @@ export const pricingFields = {
   pricedShare: z
     .object({ requests: share, tokens: share })
     .describe(
-      "Share of requests and of tokens that have a price, 0 to 1; null when there are none.",
+      "Share of requests and of tokens that have such a cost, 0 to 1; null when there are none. The rest is unpriced, which is not a cost of 0.",
     ),
 };
 
@@ -132,6 +179,13 @@ const groupKeyFields = {
   modelId: z.string().nullable().optional(),
   clientId: z.string().nullable().optional(),
   actorId: z.string().nullable().optional(),
+  tag: z
+    .string()
+    .nullable()
+    .optional()
+    .describe(
+      "A value of the tag key; null: calls without one, also those from before the key was declared.",
+    ),
   status: z.enum(STATUSES).nullable().optional(),
   errorClass: z
     .enum(ERROR_CLASSES)
@@ -177,6 +231,12 @@ export const answerFields = {
   freshness,
 };
 
+/** What every report of a window carries that tells money too. */
+export const moneyAnswerFields = {
+  ...answerFields,
+  pricing: pricing.optional().describe("Left out without spend:read."),
+};
+
 const change = z
   .object({ requests: share, errors: share, totalTokens: share, cost: share.optional() })
   .meta({
@@ -198,7 +258,7 @@ const usageGroup = z
   .object({ ...groupKeyFields, ...measureFields, series: z.array(usageBucket) })
   .meta({ id: "UsageGroup" });
 const usageFields = {
-  ...answerFields,
+  ...moneyAnswerFields,
   totals: measures,
   series: z.array(usageBucket),
   groups: z.array(usageGroup).optional(),
@@ -267,7 +327,7 @@ export const reliabilityAnswer = z
       )
       .nullable()
       .describe(
-        "The most frequent first, the rest in one row; null where codes are not kept (filters by client or actor).",
+        "The most frequent first, the rest in one row; null where codes are not kept (filters by client, actor or tag).",
       ),
   })
   .meta({ id: "ReliabilityAnswer" });
@@ -279,7 +339,7 @@ const shareOfTotals = z
 export const breakdownAnswer = z
   .object({
     orgId: z.string(),
-    ...answerFields,
+    ...moneyAnswerFields,
     totals: measures,
     groups: z.array(
       z
@@ -297,7 +357,7 @@ export const breakdownAnswer = z
 
 export const topOrgsAnswer = z
   .object({
-    ...answerFields,
+    ...moneyAnswerFields,
     totals: measures,
     orgs: z.array(
       z
@@ -325,7 +385,9 @@ const consumer = z.object({
 const freshnessFields = {
   consumers: z
     .object({ usage: consumer, people: consumer })
-    .describe("usage is behind every answer but those by client or actor, which rest on people."),
+    .describe(
+      "usage is behind every answer but those by client, actor or tag, which rest on people.",
+    ),
   sources: z.array(
     z.object({
       source: z.string(),

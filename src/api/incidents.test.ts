@@ -5,6 +5,7 @@ import { testApi, type TestApi } from "./test-api.ts";
 
 type Incidents = {
   orgId: string | null;
+  pricing?: object;
   incidents: {
     id: string;
     kind: string;
@@ -64,6 +65,11 @@ test("an org's incidents, and all orgs', as JSON and as a table; a client's name
   assert.deepEqual([system.status, system.body.orgId], [200, null]);
   assert.equal(system.body.incidents.length, 1);
   assert.notEqual(system.body.incidents[0]?.id, incident?.id);
+  const pricing = { costBasis: "event_or_computed", bookVersion: 0 };
+  assert.deepEqual([body.pricing, system.body.pricing], [pricing, pricing]);
+  await api.database.sql`update org set cost_basis = 'computed' where external_id = 'acme'`;
+  const computed = await api.ask<Incidents>(PATH);
+  assert.deepEqual(computed.body.incidents[0]?.affected.cost, { amount: "0.00", currency: "USD" });
   assert.equal((await api.ask(`${PATH}&kind=latency`)).text.includes("error_rate"), false);
   assert.equal((await api.ask(`${PATH}&kind=outage`)).status, 400);
 });

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import manifest from "../../package.json" with { type: "json" };
+import { ROLES_OF, scopesOf } from "#auth";
 import { routesOf, type RouteScope } from "./access.ts";
 import { describedDependencies } from "./document.ts";
 import type { Problem } from "./problem.ts";
@@ -49,6 +50,7 @@ const ROUTES: Record<string, Line> = {
   "GET /analytics/v1/orgs/:orgId/users": ["usage:read", "own"],
   "GET /analytics/v1/orgs/:orgId/clients": ["usage:read", "own"],
   "GET /analytics/v1/orgs/:orgId/spend/change": ["spend:read", "own"],
+  "GET /analytics/v1/orgs/:orgId/spend/unpriced": ["spend:read", "own"],
   "GET /analytics/v1/orgs/:orgId/freshness": ["usage:read", "own"],
   "GET /analytics/v1/orgs/:orgId/reliability": ["reliability:read", "own"],
   "GET /analytics/v1/orgs/:orgId/incidents": ["reliability:read", "own"],
@@ -80,6 +82,7 @@ const ROUTES: Record<string, Line> = {
   "GET /analytics/v1/system/orgs": ["system:read", "system"],
   "GET /analytics/v1/system/freshness": ["system:read", "system"],
   "GET /analytics/v1/system/incidents": ["system:read", "system"],
+  "GET /analytics/v1/system/unpriced": ["system:read", "system"],
   "GET /analytics/v1/system/audit": ["audit:read", "system"],
   "GET /analytics/v1/system/quarantine": ["system:write", "system"],
   "GET /analytics/v1/system/quarantine/:id": ["system:write", "system", 404],
@@ -98,48 +101,19 @@ const ROUTES: Record<string, Line> = {
   "GET /analytics/v1/admin/models": ["system:read", "system"],
   "GET /analytics/v1/admin/models/:modelId": ["system:read", "system", 404],
   "PUT /analytics/v1/admin/models/:modelId": ["system:write", "system", 400],
+  "PUT /analytics/v1/admin/budgets": ["budgets:manage", "system", 400],
   "GET /analytics/v1/admin/prices": ["system:read", "system"],
   "PUT /analytics/v1/admin/prices": ["system:write", "system", 400],
+  // Without a time it refuses whoever is let in.
+  "GET /analytics/v1/admin/pools": ["system:read", "system", 400],
+  "GET /analytics/v1/admin/reratings": ["system:read", "system"],
+  "POST /analytics/v1/admin/reratings": ["system:write", "system", 400],
+  "GET /analytics/v1/admin/reratings/:reratingId": ["system:read", "system", 404],
+  "GET /analytics/v1/admin/reratings/:reratingId/lines": ["system:read", "system", 404],
+  "POST /analytics/v1/admin/reratings/:reratingId/apply": ["system:write", "system", 404],
+  "POST /analytics/v1/admin/reratings/:reratingId/undo": ["system:write", "system", 404],
   "GET /analytics/v1/admin/revocations": ["system:write", "system"],
   "POST /analytics/v1/admin/revocations": ["system:write", "system", 400],
-};
-
-/** What each role may do in its org, written down a second time: a slip of the pen in the one shows in the other. */
-const IN_ORG: Record<string, readonly string[]> = {
-  org_admin: [
-    "usage:read",
-    "spend:read",
-    "reliability:read",
-    "quarantine:read",
-    "quarantine:write",
-    "keys:manage",
-    "budgets:manage",
-    "org:read",
-    "audit:read",
-    "docs:read",
-    "self:read",
-  ],
-  engineer: [
-    "usage:read",
-    "reliability:read",
-    "quarantine:read",
-    "org:read",
-    "docs:read",
-    "self:read",
-  ],
-  finance: ["usage:read", "spend:read", "org:read", "docs:read", "self:read"],
-  producer: ["events:write", "self:read"],
-};
-const OF_STAFF: Record<string, readonly string[]> = {
-  engineer: IN_ORG["engineer"] ?? [],
-  finance: [...(IN_ORG["finance"] ?? []), "system:read"],
-  producer: IN_ORG["producer"] ?? [],
-  system_admin: [
-    ...new Set(Object.values(IN_ORG).flat()),
-    "system:read",
-    "system:write",
-    "metrics:read",
-  ],
 };
 
 type Situation = "own" | "foreign" | "unknown" | "suspended" | "deleted" | "staff" | "nobody";
@@ -171,6 +145,7 @@ function pathOf(url: string, orgId: string): string {
     .replace(":token", "no-such-token")
     .replace(":keyId", "000000000000")
     .replace(":budgetId", "no-such-budget")
+    .replace(":reratingId", "999")
     .replace(":modelId", "no-such-model")
     .replace("*", "index.css");
 }
@@ -178,7 +153,7 @@ function pathOf(url: string, orgId: string): string {
 async function ask(api: TestApi, route: string, caller: Caller): Promise<Answer<Problem>> {
   const [method = "", url = ""] = route.split(" ");
   const hasBody =
-    method === "PATCH" || method === "PUT" || (method === "POST" && !isQuarantine(url));
+    method === "PATCH" || method === "PUT" || (method === "POST" && !takesNoBody(url));
   return await api.ask<Problem>(pathOf(url, caller.orgId), {
     method,
     key: caller.key,
@@ -193,7 +168,7 @@ async function ask(api: TestApi, route: string, caller: Caller): Promise<Answer<
   });
 }
 
-const isQuarantine = (url: string): boolean => url.includes("/quarantine/");
+const takesNoBody = (url: string): boolean => /\/quarantine\/|\/(?:apply|undo)$/.test(url);
 
 /** Every kind of caller there is, each with a key of its own. */
 async function listCallers(api: TestApi): Promise<Caller[]> {
@@ -201,7 +176,9 @@ async function listCallers(api: TestApi): Promise<Caller[]> {
     { situation: "nobody", role: "", key: null, orgId: "acme", scopes: [] },
     { situation: "nobody", role: "", key: "wrong", orgId: "acme", scopes: [] },
   ];
-  for (const [role, scopes] of Object.entries(IN_ORG)) {
+  // What each role may do is held to by its own table, beside the roles.
+  for (const role of ROLES_OF.org) {
+    const scopes = scopesOf([role], "org");
     const key = await api.keyFor({ orgId: "acme", roles: [role] });
     callers.push({ situation: "own", role, key, orgId: "acme", scopes });
     callers.push({ situation: "foreign", role, key, orgId: "globex", scopes });
@@ -211,7 +188,8 @@ async function listCallers(api: TestApi): Promise<Caller[]> {
     const gone = await api.keyFor({ orgId: "gone", roles: [role] });
     callers.push({ situation: "deleted", role, key: gone, orgId: "gone", scopes });
   }
-  for (const [role, scopes] of Object.entries(OF_STAFF)) {
+  for (const role of ROLES_OF.system) {
+    const scopes = scopesOf([role], "system");
     const key = await api.keyFor({ orgId: null, roles: [role] });
     callers.push({ situation: "staff", role, key, orgId: "acme", scopes });
   }
@@ -316,7 +294,13 @@ test("S3: no change takes an org, a role, an id or a time of making that is not 
     "POST /analytics/v1/admin/orgs": { orgId: "new" },
     "PUT /analytics/v1/orgs/acme/budgets/all": { amount: "10" },
     "PUT /analytics/v1/admin/models/m": { displayName: "M" },
+    "PUT /analytics/v1/admin/budgets": { orgs: [] },
     "PUT /analytics/v1/admin/prices": { prices: [] },
+    "POST /analytics/v1/admin/reratings": {
+      start: "2026-11-01T00:00:00Z",
+      end: "2026-11-20T00:00:00Z",
+      reason: "a test",
+    },
     "POST /analytics/v1/admin/revocations": {
       kind: "jti",
       value: "x",
@@ -324,7 +308,9 @@ test("S3: no change takes an org, a role, an id or a time of making that is not 
     },
   };
   const withBody = Object.keys(ROUTES).filter(
-    (route) => /^(?:POST|PUT|PATCH) /.test(route) && !/quarantine|sign-|events$/.test(route),
+    (route) =>
+      /^(?:POST|PUT|PATCH) /.test(route) &&
+      !/quarantine|sign-|events$|\/(?:apply|undo)$/.test(route),
   );
   assert.equal(Object.keys(bodies).length, withBody.length);
   for (const [route, body] of Object.entries(bodies)) {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { Failure, GRAIN_SECONDS, type Granularity, type Span } from "#contract";
+import { Failure, GRAIN_SECONDS, type Granularity, refuseField, type Span } from "#contract";
 
 /** Bounds lie on whole hours: quarters are not kept for as long, and who asks about last spring need not know that. */
 const STEP_MS = GRAIN_SECONDS.hour * 1000;
@@ -83,9 +83,9 @@ function parseCursor(page: string, digest: string, widthMs: number): Span {
   );
 }
 
-function wrongOrder(): Failure {
-  const message = "end_time must be later than start_time; what happens at end_time does not count";
-  return new Failure("invalid_request", message, {
-    details: [{ pointer: "/query/end_time", code: "wrong_order", message }],
-  });
-}
+const wrongOrder = (): Failure =>
+  refuseField(
+    "/query/end_time",
+    "wrong_order",
+    "end_time must be later than start_time; what happens at end_time does not count",
+  );

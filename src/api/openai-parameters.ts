@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { listParameter, modelIdField, orgIdField } from "./parameters.ts";
+import { modelIdField, orgIdField } from "#contract";
+import { listParameter } from "./parameters.ts";
 
 const LIST_ITEMS_MAX = 100;
 const TEXT_CHARACTERS_MAX = 512;

@@ -1,35 +1,8 @@
 import { z } from "zod";
-import { isZone } from "#contract";
-
-/** An org's id as producers send it: opaque text. */
-export const orgIdField = z
-  .string()
-  .min(1)
-  .max(512)
-  .regex(/^(?!\*$)[^\0\p{Cs}]*$/u, "must be an org's id; * stands for all orgs and is none")
-  .describe("The org's id, as in its events.");
+import { isZone, orgIdField } from "#contract";
 
 /** A path that names an org. */
 export const orgParams = z.strictObject({ orgId: orgIdField });
-
-/** A model's id as producers send it: opaque text. */
-export const modelIdField = z
-  .string()
-  .min(1)
-  .max(512)
-  .regex(/^[^\0\p{Cs}]*$/u, "must be a model's id")
-  .describe("The model's id, as in events.");
-
-/** Text of one line, without control characters. */
-export const printableText = (charactersMax: number) =>
-  z
-    .string()
-    .min(1)
-    .max(charactersMax)
-    .regex(/^[^\p{Cc}\p{Cs}]*$/u, "must be text of one line");
-
-/** What people call something. */
-export const nameField = printableText(200);
 
 /** An instant in RFC 3339, with a zone. */
 export const instantField = z.iso
@@ -60,10 +33,13 @@ export const listParameter = <Item extends z.ZodType>(
     )
     .describe(description);
 
-/** The description of a report that comes as JSON or, with `Accept: text/csv`, as a table. */
+/** The answers of a route whose report comes as JSON or, with `Accept: text/csv`, as a table. */
 export const asReport = <Schema extends z.ZodType>(schema: Schema) => ({
-  description: "The report.",
-  content: { "application/json": { schema }, "text/csv": { schema: z.string() } },
+  200: {
+    description: "The report.",
+    content: { "application/json": { schema }, "text/csv": { schema: z.string() } },
+  },
+  304: z.undefined().describe("Nothing new."),
 });
 
 /** Name of an operation: paths under /api/v1 are other names of the same. */

@@ -18,6 +18,7 @@ export const PROBLEMS = {
   cross_site: { status: 403, title: "The request did not come from this service's own pages" },
   not_found: { status: 404, title: "There is no such thing" },
   already_exists: { status: 409, title: "That exists already" },
+  wrong_state: { status: 409, title: "Not in a state for that" },
   unknown_zone: { status: 400, title: "The time zone is not known" },
   unsupported_granularity: { status: 400, title: "The window cannot be cut at this granularity" },
   unsupported_combination: { status: 400, title: "These parameters do not go together" },

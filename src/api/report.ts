@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import type { Pricing } from "#query";
 import { formatAccepted, type ReportFormat } from "./accept.ts";
 import { orgIdIn, principalOf } from "./access.ts";
 import type { RouteContext } from "./dependencies.ts";
@@ -9,7 +10,10 @@ import { refuseSpendOrder, seesSpend, withoutSpend } from "./spend.ts";
 import type { Sees } from "./tables.ts";
 
 /** What every report says of itself. */
-type Reported = { freshness: { completeThrough: string | null } };
+type Reported = {
+  freshness: { completeThrough: string | null };
+  pricing?: Pricing | undefined;
+};
 type ReportSchema = z.ZodType<Reported, Reported>;
 
 /** How one report leaves the service: what of it may be seen (the schema is an allow-list), and as which table. */
@@ -26,7 +30,8 @@ export type Exchange = { request: FastifyRequest; reply: FastifyReply; context: 
 /**
  * Works out an answer and sends it as JSON or CSV, with an ETag; 304 when the client has it already. The ETag leaves
  * the freshness out, which moves every second and is in the header `Tallystick-Complete-Through` of the 304 too; it
- * is one org's, so that no other's ever fits. Without `spend:read` the answer tells no money. Throws Failure
+ * is one org's, so that no other's ever fits. Without `spend:read` the answer tells no money; with it, headers tell which
+ * cost it shows, a table having no other place for it. Throws Failure
  * `not_acceptable`, `forbidden` (ranking by cost without `spend:read`), `overloaded`, and what `work` throws.
  */
 export async function sendReport<Schema extends ReportSchema>(
@@ -50,6 +55,7 @@ export async function sendReport<Schema extends ReportSchema>(
   const etag = `W/"${digest.digest("base64url").slice(0, 27)}"`;
   reply.header("etag", etag).header("cache-control", "private, no-cache");
   reply.header("tallystick-complete-through", completeThrough ?? "never");
+  if (sees.spend && answer.pricing !== undefined) reply.headers(formatPricing(answer.pricing));
   if (isKnown(request.headers["if-none-match"], etag)) return reply.code(304).send();
   if (format === "csv") {
     reply.header("content-type", "text/csv; charset=utf-8; header=present");
@@ -59,6 +65,12 @@ export async function sendReport<Schema extends ReportSchema>(
   }
   return reply.send(body);
 }
+
+/** Which cost is shown, as headers. */
+export const formatPricing = ({ costBasis, bookVersion }: Pricing): Record<string, string> => ({
+  "tallystick-cost-basis": costBasis,
+  "tallystick-price-book-version": String(bookVersion),
+});
 
 /** The body, and the part of it that stays the same while nothing new is counted. */
 function formatBody<Schema extends ReportSchema>(

@@ -13,13 +13,16 @@ import { metricRoutes } from "./resources/metrics.ts";
 import { modelRoutes } from "./resources/models.ts";
 import { openAiUsageRoutes } from "./resources/openai-usage.ts";
 import { orgRoutes } from "./resources/orgs.ts";
+import { poolRoutes } from "./resources/pools.ts";
 import { priceRoutes } from "./resources/prices.ts";
 import { quarantineRoutes } from "./resources/quarantine.ts";
 import { reliabilityRoutes } from "./resources/reliability.ts";
+import { reratingRoutes } from "./resources/reratings.ts";
 import { revocationRoutes } from "./resources/revocations.ts";
 import { signInRoutes } from "./resources/sign-in.ts";
 import { spendChangeRoutes } from "./resources/spend-change.ts";
 import { systemRoutes } from "./resources/system.ts";
+import { unpricedRoutes } from "./resources/unpriced.ts";
 import { usageRoutes } from "./resources/usage.ts";
 
 /** Every route that this process serves but the API's own description. */
@@ -31,9 +34,11 @@ export async function addRoutes(server: Server, context: RouteContext): Promise<
     incidentRoutes(server, context);
     breakdownRoutes(server, context);
     spendChangeRoutes(server, context);
+    unpricedRoutes(server, context);
     freshnessRoutes(server, context);
     openAiUsageRoutes(server, context);
     systemRoutes(server, context);
+    poolRoutes(server, context);
     quarantineRoutes(server, context);
     auditRoutes(server, context);
     await signInRoutes(server, context);
@@ -42,6 +47,7 @@ export async function addRoutes(server: Server, context: RouteContext): Promise<
       keyRoutes(inner, context);
       modelRoutes(inner, context);
       priceRoutes(inner, context);
+      reratingRoutes(inner, context);
       budgetRoutes(inner, context);
       revocationRoutes(inner, context);
     });

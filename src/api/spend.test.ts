@@ -53,6 +53,8 @@ test("without spend:read no answer tells money, in JSON or CSV, and nothing else
     assert.deepEqual(rest, expected, report);
     assert.ok(freshness !== undefined);
     assert.notEqual(whole.headers.get("etag"), cut.headers.get("etag"));
+    assert.equal(whole.headers.get("tallystick-cost-basis"), "event_or_computed");
+    assert.doesNotMatch([...cut.headers.keys()].join(), MONEY, report);
 
     const csv = { accept: "text/csv" };
     const wholeTable = await api.ask(path, { key: finance, headers: csv });
@@ -98,7 +100,17 @@ test("S3: the members of an answer are these, by role", async () => {
     "totals",
     "window",
   ];
-  const spent = ["amount", "cost", "currency", "otherCosts", "pricedShare", "tokens"];
+  const spent = [
+    "amount",
+    "bookVersion",
+    "cost",
+    "costBasis",
+    "currency",
+    "otherCosts",
+    "pricedShare",
+    "pricing",
+    "tokens",
+  ];
   for (const [role, names] of [
     ["engineer", counted],
     ["finance", [...counted, ...spent].toSorted()],

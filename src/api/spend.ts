@@ -2,7 +2,7 @@ import type { Principal } from "#auth";
 import { Failure } from "#contract";
 
 /** Members of answers that tell money. */
-const SPEND_MEMBERS = new Set(["cost", "otherCosts", "pricedShare"]);
+const SPEND_MEMBERS = new Set(["cost", "otherCosts", "pricedShare", "pricing"]);
 
 /** Whether answers to this principal may hold money. */
 export const seesSpend = ({ scopes }: Pick<Principal, "scopes">): boolean =>

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { Grouping } from "#query";
+import { type Grouping, isByTag } from "#query";
 import type {
   breakdownAnswer,
   freshnessAnswer,
@@ -22,7 +22,7 @@ type Breakdown = z.output<typeof breakdownAnswer>;
 type TopOrgs = z.output<typeof topOrgsAnswer>;
 type GroupKey = Pick<
   NonNullable<Usage["groups"]>[number],
-  "modelId" | "clientId" | "actorId" | "status" | "errorClass" | "isOther"
+  "modelId" | "clientId" | "actorId" | "tag" | "status" | "errorClass" | "isOther"
 >;
 type Bucket = Pick<Usage["series"][number], "start" | "end" | "complete">;
 
@@ -79,6 +79,8 @@ function groupColumns(groupedBy: Grouping): CsvColumn<GroupKey>[] {
     return [{ name: "clientId", kind: "text", value: (row) => row.clientId ?? null }, isOther];
   if (groupedBy === "actor")
     return [{ name: "actorId", kind: "text", value: (row) => row.actorId ?? null }, isOther];
+  if (isByTag(groupedBy))
+    return [{ name: "tag", kind: "text", value: (row) => row.tag ?? null }, isOther];
   const errorClass: CsvColumn<GroupKey> = {
     name: "errorClass",
     kind: "text",

@@ -137,6 +137,7 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
           clientsMax: 20,
           actorsMax: 20,
           errorCodesMax: 20,
+          tagValuesMax: 3,
         },
         keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
       },

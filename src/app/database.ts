@@ -13,8 +13,8 @@ import { explainSchemaVersion, getSchemaVersion, openDatabase, type Database } f
 import type { AppDeps } from "./deps.ts";
 
 const API_CONNECTIONS = 8;
-/** Owner connections beside the lanes: two rollup consumers, reconciliation, and single statements. */
-const OWNER_CONNECTIONS_SPARE = 6;
+/** Owner connections beside the lanes: two rollup consumers, reconciliation, re-rating, and single statements. */
+const OWNER_CONNECTIONS_SPARE = 7;
 
 /**
  * The database of an installation, for a command beside the service, whether that runs or not: the database brought along
@@ -85,6 +85,7 @@ export const ingestSettings = (config: Config): IngestSettings => ({
     clientsMax: config.clientsPerOrgMax,
     actorsMax: config.actorsPerOrgMax,
     errorCodesMax: 1000,
+    tagValuesMax: config.tagValuesPerKeyMax,
   },
   keys: { partitionKeysMax: config.keyPartitionKeysMax, windowHours: config.dedupWindowDays * 24 },
 });

@@ -135,6 +135,13 @@ export const settings = z.object({
     min: 1,
     max: 10_000_000,
   }),
+  tagValuesPerKeyMax: wholeNumber({
+    description:
+      "Distinct values kept apart per org and declared tag key; further ones are counted as “other”.",
+    byDefault: 500,
+    min: 1,
+    max: 10_000,
+  }),
   foldIntervalMs: wholeNumber({
     description: "How often committed events are added to the answers, in milliseconds.",
     byDefault: 1500,
@@ -142,7 +149,7 @@ export const settings = z.object({
     max: 600_000,
   }),
   peopleFoldIntervalMs: wholeNumber({
-    description: "The same for clients and actors, which are many.",
+    description: "The same for clients, actors and tags, which are many.",
     byDefault: 10_000,
     min: 20,
     max: 600_000,

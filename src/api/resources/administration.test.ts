@@ -184,8 +184,20 @@ test("an org is made, seen by its own people, changed, suspended and deleted", a
   };
   const made = await send<Org>(api, ["POST", ORGS], profile);
   assert.equal(made.status, 201, made.text);
+  const other = await send<Org>(api, ["POST", ORGS], {
+    orgId: "zeta",
+    costBasis: "event",
+    tagKeys: ["team"],
+  });
+  assert.deepEqual(other.body["tagKeys"], ["team"]);
+  assert.equal(other.body["costBasis"], "event");
   const { createdAt, updatedAt, statusChangedAt, ...shown } = made.body;
-  assert.deepEqual(shown, { ...profile, status: "active" });
+  assert.deepEqual(shown, {
+    ...profile,
+    costBasis: "event_or_computed",
+    tagKeys: [],
+    status: "active",
+  });
   assert.ok(createdAt && updatedAt && statusChangedAt === null);
   assert.equal((await send(api, ["POST", ORGS], profile)).body.code, "already_exists");
 
@@ -193,15 +205,47 @@ test("an org is made, seen by its own people, changed, suspended and deleted", a
   const own = await api.ask<Org>("/analytics/v1/orgs/acme", { key: engineer });
   assert.deepEqual([own.status, own.body.name], [200, "Acme"]);
 
-  const change = { name: null, entitlements: { plan: "free" } };
+  const change = {
+    name: null,
+    entitlements: { plan: "free" },
+    costBasis: "computed",
+    tagKeys: ["a"],
+  };
   const changed = await send<Org>(api, ["PATCH", "/analytics/v1/orgs/acme"], change);
   assert.deepEqual(
     [changed.body.name, changed.body.entitlements, changed.body["timeZone"]],
     [null, { plan: "free" }, "Europe/Berlin"],
   );
+  const admin = await api.keyFor({ orgId: "acme", roles: ["org_admin"] });
+  const seen = await api.ask<Org>("/analytics/v1/orgs/acme", { key: admin });
+  assert.equal(seen.body["costBasis"], "computed");
+  assert.deepEqual(seen.body["tagKeys"], ["a"]);
+  const refusal = await send(
+    api,
+    ["PATCH", "/analytics/v1/orgs/acme"],
+    { costBasis: "event" },
+    admin,
+  );
+  assert.equal(refusal.status, 403, "an org does not choose what it is shown to owe");
+  const audit = await api.ask<Page<{ action: string; details: object }>>(
+    "/analytics/v1/orgs/acme/audit",
+    { key: admin },
+  );
+  assert.deepEqual(audit.body.items.find(({ action }) => action === "org.update")?.details, {
+    changed: ["name", "costBasis", "tagKeys", "entitlements"],
+    costBasis: "computed",
+    tagKeys: ["a"],
+  });
   for (const [body, pointer] of [
     [{ timeZone: "Mars/Olympus" }, "/body/timeZone"],
     [{ currency: "USD" }, "/body/currency"],
+    [{ costBasis: "both" }, "/body/costBasis"],
+    [{ costBasis: null }, "/body/costBasis"],
+    [{ tagKeys: ["a", "b", "c", "d", "e", "f"] }, "/body/tagKeys"],
+    [{ tagKeys: ["a", "a"] }, "/body/tagKeys"],
+    [{ tagKeys: ["a=b"] }, "/body/tagKeys/0"],
+    [{ tagKeys: ["x".repeat(65)] }, "/body/tagKeys/0"],
+    [{ tagKeys: null }, "/body/tagKeys"],
     [{ entitlements: { "1st": 1 } }, "/body/entitlements"],
     [{ entitlements: { nested: { a: 1 } } }, "/body/entitlements/nested"],
   ] as const) {
@@ -223,7 +267,10 @@ test("an org is made, seen by its own people, changed, suspended and deleted", a
   const listed = await api.ask<Page<Org>>(ORGS);
   assert.deepEqual(
     listed.body.items.map(({ orgId, status }) => [orgId, status]),
-    [["acme", "deleted"]],
+    [
+      ["acme", "deleted"],
+      ["zeta", "active"],
+    ],
   );
 });
 

@@ -48,7 +48,7 @@ export function breakdownRoutes(server: Server, context: RouteContext): void {
           summary: `Usage and cost of an org by ${groupedBy}`,
           params: orgParams,
           querystring: query,
-          response: { 200: asReport(breakdownAnswer), 304: z.undefined().describe("Nothing new.") },
+          response: asReport(breakdownAnswer),
         },
         handler: async (request, reply) => {
           const { modelId, clientId, actorId, status, errorClass, ...rest } = request.query;

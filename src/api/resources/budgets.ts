@@ -1,41 +1,28 @@
 import { z } from "zod";
-import { type BudgetChange, deleteBudget, setBudget } from "#alerts";
-import { BUDGET_THRESHOLDS_MAX, getBudgets } from "#query";
+import {
+  applyBudgets,
+  type BudgetChange,
+  type BudgetDifference,
+  budgetIdField,
+  budgetList,
+  budgetTermsOrder,
+  deleteBudget,
+  previewBudgets,
+  setBudget,
+} from "#alerts";
+import { orgIdField } from "#contract";
+import { getBudgets } from "#query";
 import { callerOf, databaseOf } from "../access.ts";
-import { amount, answerFields, pricingFields } from "../answers.ts";
+import { amount, answerFields, pricing, pricingFields } from "../answers.ts";
 import { type CsvColumn, formatCsv } from "../csv.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { asReport, modelIdField, nameField, orgIdField, orgParams } from "../parameters.ts";
+import { asReport, flagParameter, orgParams } from "../parameters.ts";
 import { sendReport } from "../report.ts";
 
-const THRESHOLDS_DEFAULT = [50, 80, 100];
-const PERCENT_MAX = 1000;
+/** Longest list of budgets that are applied at once. */
+const BODY_BYTES_MAX = 4 * 1024 * 1024;
 
-const budgetParams = z.strictObject({
-  orgId: orgIdField,
-  budgetId: z
-    .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "at most 64 of A-Z a-z 0-9 . _ -, no sign first")
-    .describe("Chosen by whoever makes it."),
-});
-
-const order = z.strictObject({
-  amount: z
-    .string()
-    .max(64)
-    .describe("What a month may cost, in the org's currency: an exact decimal above 0."),
-  modelId: modelIdField
-    .nullable()
-    .default(null)
-    .describe("Only this model's spend; for good. All of the org's when left out."),
-  name: nameField.nullable().default(null).describe("What people call it."),
-  thresholds: z
-    .array(z.int().min(1).max(PERCENT_MAX))
-    .min(1)
-    .max(BUDGET_THRESHOLDS_MAX)
-    .default(THRESHOLDS_DEFAULT)
-    .describe("Per cent of the amount at which a crossing is recorded."),
-});
+const budgetParams = z.strictObject({ orgId: orgIdField, budgetId: budgetIdField });
 
 const termFields = {
   budgetId: z.string(),
@@ -44,9 +31,26 @@ const termFields = {
   amount: amount.describe("Per month."),
 };
 const stampFields = { createdAt: z.string(), updatedAt: z.string() };
-const budget = z
-  .object({ ...termFields, thresholds: z.array(z.int()), ...stampFields })
-  .meta({ id: "Budget" });
+const saidFields = { ...termFields, thresholds: z.array(z.int()) };
+const budget = z.object({ ...saidFields, ...stampFields }).meta({ id: "Budget" });
+
+const said = z.object(saidFields).meta({ id: "BudgetTerms" });
+const applied = z
+  .object({
+    isApplied: z.boolean().describe("False: it was only asked what would change, or nothing did."),
+    counts: z.object({ added: z.int(), changed: z.int(), removed: z.int() }),
+    changes: z
+      .array(
+        z.object({
+          what: z.enum(["added", "changed", "removed"]),
+          orgId: z.string(),
+          before: said.nullable(),
+          after: said.nullable(),
+        }),
+      )
+      .describe("Every difference, by org."),
+  })
+  .meta({ id: "AppliedBudgets" });
 
 const threshold = z
   .object({
@@ -88,6 +92,7 @@ const budgetsAnswer = z
     orgId: z.string(),
     month: z.string().describe("Of the org's own calendar: 2026-11."),
     ...answerFields,
+    pricing,
     budgets: z.array(budgetState).describe("By id."),
   })
   .meta({ id: "BudgetsAnswer" });
@@ -124,6 +129,7 @@ export function budgetRoutes(server: Server, context: RouteContext): void {
   addList(server, context);
   addSet(server, context);
   addDelete(server, context);
+  addApply(server, context);
 }
 
 function addList(server: Server, context: RouteContext): void {
@@ -145,7 +151,7 @@ function addList(server: Server, context: RouteContext): void {
           .optional()
           .describe("2026-11, of the org's own calendar; the current month when left out."),
       }),
-      response: { 200: asReport(budgetsAnswer), 304: z.undefined().describe("Nothing new.") },
+      response: asReport(budgetsAnswer),
     },
     handler: async (request, reply) =>
       await sendReport(
@@ -187,7 +193,7 @@ function addSet(server: Server, context: RouteContext): void {
         "In place of what was said of it before, from the current month on: former months stay as they were planned, and what was crossed stays recorded. Safe to repeat.",
       params: budgetParams,
       querystring: nothing,
-      body: order,
+      body: budgetTermsOrder,
       response: { 200: budget.describe("The budget as it is now.") },
     },
     handler: async (request) => {
@@ -215,6 +221,45 @@ function addDelete(server: Server, context: RouteContext): void {
     handler: async (request) => {
       const { orgId, budgetId } = request.params;
       return await deleteBudget(databaseOf(request), orgId, budgetId, changeOf(request, context));
+    },
+  });
+}
+
+function addApply(server: Server, context: RouteContext): void {
+  server.route({
+    method: "PUT",
+    url: "/analytics/v1/admin/budgets",
+    bodyLimit: BODY_BYTES_MAX,
+    config: { scope: "budgets:manage" },
+    schema: {
+      tags: ["Budgets"],
+      operationId: "applyAdminBudgets",
+      summary: "Set budgets of many orgs at once",
+      description:
+        "Each as by itself, from the current month of its org on. All of it or nothing; budgets that are not in the body stay, unless `prune` says otherwise. Safe to repeat: the same budgets again change nothing.",
+      querystring: z.strictObject({
+        prune: flagParameter("Delete the other budgets of the orgs in the body."),
+        dryRun: flagParameter("Tell what would change, and change nothing."),
+      }),
+      body: budgetList,
+      response: { 200: applied.describe("What changed.") },
+    },
+    handler: async (request) => {
+      const { prune, dryRun } = request.query;
+      const order = { list: request.body, prune };
+      const database = databaseOf(request);
+      const did = changeOf(request, context);
+      const changes = dryRun
+        ? await previewBudgets(database, order, did.at)
+        : await applyBudgets(database, order, did);
+      const count = (kind: BudgetDifference["what"]): number =>
+        changes.filter(({ what }) => what === kind).length;
+      const counts = {
+        added: count("added"),
+        changed: count("changed"),
+        removed: count("removed"),
+      };
+      return { isApplied: !dryRun && changes.length > 0, counts, changes };
     },
   });
 }

@@ -22,7 +22,7 @@ export function freshnessRoutes(server: Server, context: RouteContext): void {
       summary: "How current an org's numbers are",
       params: orgParams,
       querystring: z.strictObject({}),
-      response: { 200: asReport(freshnessAnswer), 304: z.undefined().describe("Nothing new.") },
+      response: asReport(freshnessAnswer),
     },
     handler: async (request, reply) =>
       await sendReport(

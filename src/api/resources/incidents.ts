@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ERROR_CLASSES, INCIDENT_KINDS, listIncidents, listSystemIncidents } from "#query";
-import { measures, reliabilityAnswer, windowParameters } from "../answers.ts";
+import { measures, moneyAnswerFields, windowParameters } from "../answers.ts";
 import { databaseOf } from "../access.ts";
 import { type CsvColumn, formatCsv } from "../csv.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
@@ -64,11 +64,9 @@ const incident = z
   .meta({ id: "Incident" });
 
 const incidentFields = {
-  window: reliabilityAnswer.shape.window,
+  ...moneyAnswerFields,
   incidents: z.array(incident).describe("Those that overlap the window, the newest first."),
   omitted: z.int().describe("Older ones of the window, left out."),
-  reconciliation: reliabilityAnswer.shape.reconciliation,
-  freshness: reliabilityAnswer.shape.freshness,
 };
 const incidentsAnswer = z
   .object({ orgId: z.string(), ...incidentFields })
@@ -102,7 +100,7 @@ function addOrgIncidents(server: Server, context: RouteContext): void {
       description: DESCRIPTION,
       params: orgParams,
       querystring: query,
-      response: { 200: asReport(incidentsAnswer), 304: z.undefined().describe("Nothing new.") },
+      response: asReport(incidentsAnswer),
     },
     handler: async (request, reply) =>
       await sendReport(
@@ -131,10 +129,7 @@ function addSystemIncidents(server: Server, context: RouteContext): void {
       summary: "Incidents in the calls of all orgs together",
       description: DESCRIPTION,
       querystring: query,
-      response: {
-        200: asReport(systemIncidentsAnswer),
-        304: z.undefined().describe("Nothing new."),
-      },
+      response: asReport(systemIncidentsAnswer),
     },
     handler: async (request, reply) =>
       await sendReport(

@@ -1,10 +1,11 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { type KeyRecord, type MadeKey, ROLES, SCOPES } from "#auth";
+import { nameField, orgIdField } from "#contract";
 import { callerOf, orgIdIn } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { cutPage, pageOf, pageParameters } from "../lists.ts";
-import { instantField, nameField, orgIdField, orgParams } from "../parameters.ts";
+import { instantField, orgParams } from "../parameters.ts";
 
 const OVERLAP_HOURS_DEFAULT = 24;
 const OVERLAP_HOURS_MAX = 720;

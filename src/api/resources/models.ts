@@ -1,9 +1,9 @@
 import { z } from "zod";
 import type { ModelRecord } from "#auth";
+import { modelIdField, nameField } from "#contract";
 import { callerOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { cutPage, pageOf, pageParameters } from "../lists.ts";
-import { modelIdField, nameField } from "../parameters.ts";
 
 const model = z
   .object({

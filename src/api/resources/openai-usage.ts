@@ -14,7 +14,7 @@ import {
   type FormatResults,
   type ResultField,
 } from "../openai-results.ts";
-import type { Exchange } from "../report.ts";
+import { type Exchange, formatPricing } from "../report.ts";
 
 /** Buckets of a page: so many when nothing is said, and at most. */
 const USAGE_BUCKETS = {
@@ -83,7 +83,7 @@ function addCosts(server: Server, context: RouteContext): void {
       operationId: "getCosts",
       summary: "Costs of an org, as OpenAI's API tells them",
       description:
-        "They add up to the costs of usage, to the last digit. Usage without a price is in no result; the header Tallystick-Priced-Request-Share tells the share of requests that have one.",
+        "They add up to the costs of usage, to the last digit. They are those that the org's reports show, which the header Tallystick-Cost-Basis names; Tallystick-Price-Book-Version is the price book's newest version. Usage without a cost is in no result; the header Tallystick-Priced-Request-Share tells the share of requests that have one.",
       querystring: costsQuery,
       response: { 200: costsPage.describe("A page of buckets.") },
     },
@@ -164,8 +164,10 @@ async function sendPage(
     context.freshness.remember(orgId, completeThrough);
     tellFreshness(completeThrough);
     const priced = answer.totals.pricedShare.requests;
-    if (kind === "costs" && priced !== null)
-      reply.header("tallystick-priced-request-share", String(priced));
+    if (kind === "costs") {
+      reply.headers(formatPricing(answer.pricing));
+      if (priced !== null) reply.header("tallystick-priced-request-share", String(priced));
+    }
   }
   reply.header("content-type", "application/json; charset=utf-8");
   return reply.send(formatPage(answer, { scope: { orgId, fields }, nextPage, format }));

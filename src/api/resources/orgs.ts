@@ -1,9 +1,11 @@
 import { z } from "zod";
 import { ORG_STATUSES, type OrgRecord } from "#auth";
+import { nameField, orgIdField, TAG_KEY, TAG_KEYS_MAX } from "#contract";
 import { callerOf } from "../access.ts";
+import { costBasis } from "../answers.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { cutPage, pageOf, pageParameters } from "../lists.ts";
-import { nameField, orgIdField, orgParams, zoneField } from "../parameters.ts";
+import { orgParams, zoneField } from "../parameters.ts";
 
 const ENTITLEMENTS_MAX = 100;
 
@@ -16,8 +18,14 @@ const entitlements = z
   )
   .refine((given) => Object.keys(given).length <= ENTITLEMENTS_MAX, "too many entitlements")
   .describe("What the org bought, in the operator's own words.");
+const tagKeys = z
+  .array(z.string().regex(TAG_KEY, "1 to 64 of A-Z a-z 0-9 _ . -"))
+  .max(TAG_KEYS_MAX)
+  .refine((keys) => new Set(keys).size === keys.length, "each key once")
+  .describe(
+    "Keys of events' metadata whose values usage can be grouped and filtered by (tag:KEY): from the moment they are declared, for events that come then.",
+  );
 const billingContact = nameField.describe("Whom invoices go to.");
-
 const profile = {
   name: nameField,
   timeZone: zoneField.describe("IANA name; decides where the org's days begin."),
@@ -33,12 +41,16 @@ const newOrg = z.strictObject({
     .regex(/^[A-Z]{3}$/, "three capital letters of ISO 4217")
     .optional()
     .describe("ISO 4217; for good. USD when left out."),
+  costBasis: costBasis.optional(),
+  tagKeys: tagKeys.optional(),
   billingContact: billingContact.optional(),
   entitlements: entitlements.optional(),
 });
 const changedFields = {
   name: profile.name.nullable().optional(),
   timeZone: profile.timeZone.optional(),
+  costBasis: costBasis.optional(),
+  tagKeys: tagKeys.optional(),
   billingContact: billingContact.nullable().optional(),
   entitlements: entitlements.optional(),
 };
@@ -53,6 +65,8 @@ const org = z
     name: z.string().nullable(),
     timeZone: z.string(),
     currency: z.string(),
+    costBasis,
+    tagKeys: z.array(z.string()).describe("Keys of metadata that are broken down by."),
     billingContact: z.string().nullable(),
     entitlements: z.record(z.string(), z.unknown()),
     status: z.enum(ORG_STATUSES),
@@ -65,6 +79,7 @@ const page = pageOf(org, "OrgPage");
 
 const orgOf = (record: OrgRecord): z.output<typeof org> => ({
   ...record,
+  tagKeys: [...record.tagKeys],
   entitlements: { ...record.entitlements },
   statusChangedAt: record.statusChangedAt?.toISOString() ?? null,
   createdAt: record.createdAt.toISOString(),

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { modelIdField, orgIdField, OUTCOMES } from "#contract";
 import { formatCursor, parseCursor } from "#query";
 import {
   applyPrices,
@@ -13,7 +14,7 @@ import {
 import { callerOf, databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
 import { cutPage, pageParameters } from "../lists.ts";
-import { flagParameter, instantField, modelIdField, orgIdField, orgParams } from "../parameters.ts";
+import { flagParameter, instantField, orgParams } from "../parameters.ts";
 
 /** Longest list of prices: all that a layer may hold. */
 const BODY_BYTES_MAX = 16 * 1024 * 1024;
@@ -38,6 +39,11 @@ const price = z
     perRequest: amount.optional(),
     perSecond: amount.optional(),
     tiers: z.array(z.object({ aboveInputTokens: z.int(), perMillion })).optional(),
+    chargedOutcomes: z
+      .array(z.enum(OUTCOMES))
+      .readonly()
+      .optional()
+      .describe("Outcomes of calls that are charged, where the price says so itself."),
   })
   .meta({ id: "Price" });
 const capacity = z

@@ -8,6 +8,8 @@ import {
   memberParameters,
   outcomeParameters,
   reliabilityAnswer,
+  taggedQuery,
+  tagParameter,
   windowParameters,
 } from "../answers.ts";
 import { databaseOf } from "../access.ts";
@@ -18,20 +20,23 @@ import { reliabilityTable } from "../tables.ts";
 
 const PERCENTILES_MAX = 10;
 
-const query = z.strictObject({
-  ...windowParameters,
-  granularity: granularityParameter,
-  ...memberParameters,
-  ...outcomeParameters,
-  groupBy: groupByParameter,
-  ...groupParameters,
-  percentile: listParameter(
-    z.coerce.number().gt(0).lte(100),
-    PERCENTILES_MAX,
-    "Latency percentile in per cent, as 95 or 99.9; may be repeated. 50, 90, 95 and 99 when left out.",
-  ),
-  ...completeParameter,
-});
+const query = taggedQuery(
+  z.strictObject({
+    ...windowParameters,
+    granularity: granularityParameter,
+    ...memberParameters,
+    tag: tagParameter,
+    ...outcomeParameters,
+    groupBy: groupByParameter,
+    ...groupParameters,
+    percentile: listParameter(
+      z.coerce.number().gt(0).lte(100),
+      PERCENTILES_MAX,
+      "Latency percentile in per cent, as 95 or 99.9; may be repeated. 50, 90, 95 and 99 when left out.",
+    ),
+    ...completeParameter,
+  }),
+);
 
 /** GET …/orgs/{orgId}/reliability: error rate, errors by class and code, latency percentiles of one org. */
 export function reliabilityRoutes(server: Server, context: RouteContext): void {
@@ -48,15 +53,17 @@ export function reliabilityRoutes(server: Server, context: RouteContext): void {
       summary: "Errors and latencies of an org",
       params: orgParams,
       querystring: query,
-      response: { 200: asReport(reliabilityAnswer), 304: z.undefined().describe("Nothing new.") },
+      response: asReport(reliabilityAnswer),
     },
     handler: async (request, reply) => {
-      const { modelId, clientId, actorId, status, errorClass, percentile, ...rest } = request.query;
+      const { modelId, clientId, actorId, tag, status, errorClass, percentile, ...rest } =
+        request.query;
       const question = {
         ...rest,
         modelIds: modelId,
         clientIds: clientId,
         actorIds: actorId,
+        tags: tag,
         statuses: status,
         errorClasses: errorClass,
         percentiles: percentile,

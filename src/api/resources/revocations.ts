@@ -1,8 +1,9 @@
 import { z } from "zod";
 import type { RevocationRecord } from "#auth";
+import { printableText } from "#contract";
 import { callerOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { instantField, printableText } from "../parameters.ts";
+import { instantField } from "../parameters.ts";
 
 const LIST_ITEMS_MAX = 1000;
 

@@ -7,6 +7,7 @@ import {
   groupParameters,
   modelParameter,
   outcomeParameters,
+  pricing,
   pricingFields,
   span,
   windowParameters,
@@ -80,6 +81,7 @@ const spendChangeAnswer = z
   .object({
     orgId: z.string(),
     ...answerFields,
+    pricing,
     explained: z
       .object({
         current: windowSpend,
@@ -137,7 +139,7 @@ export function spendChangeRoutes(server: Server, context: RouteContext): void {
       summary: "Why the spend of an org changed",
       params: orgParams,
       querystring: query,
-      response: { 200: asReport(spendChangeAnswer), 304: z.undefined().describe("Nothing new.") },
+      response: asReport(spendChangeAnswer),
     },
     handler: async (request, reply) => {
       const { modelId, status, errorClass, ...rest } = request.query;

@@ -8,6 +8,8 @@ import {
   groupParameters,
   memberParameters,
   outcomeParameters,
+  taggedQuery,
+  tagParameter,
   usageAnswer,
   windowParameters,
 } from "../answers.ts";
@@ -17,16 +19,19 @@ import { aliasNote, asReport, orgParams } from "../parameters.ts";
 import { sendReport } from "../report.ts";
 import { usageTable } from "../tables.ts";
 
-const query = z.strictObject({
-  ...windowParameters,
-  granularity: granularityParameter,
-  ...memberParameters,
-  ...outcomeParameters,
-  groupBy: groupByParameter,
-  ...groupParameters,
-  compare: compareParameter,
-  ...completeParameter,
-});
+const query = taggedQuery(
+  z.strictObject({
+    ...windowParameters,
+    granularity: granularityParameter,
+    ...memberParameters,
+    tag: tagParameter,
+    ...outcomeParameters,
+    groupBy: groupByParameter,
+    ...groupParameters,
+    compare: compareParameter,
+    ...completeParameter,
+  }),
+);
 
 /** GET …/orgs/{orgId}/usage: requests, errors, tokens and cost of one org, per bucket and in all. */
 export function usageRoutes(server: Server, context: RouteContext): void {
@@ -43,15 +48,16 @@ export function usageRoutes(server: Server, context: RouteContext): void {
         summary: "Usage and cost of an org",
         params: orgParams,
         querystring: query,
-        response: { 200: asReport(usageAnswer), 304: z.undefined().describe("Nothing new.") },
+        response: asReport(usageAnswer),
       },
       handler: async (request, reply) => {
-        const { modelId, clientId, actorId, status, errorClass, ...rest } = request.query;
+        const { modelId, clientId, actorId, tag, status, errorClass, ...rest } = request.query;
         const question = {
           ...rest,
           modelIds: modelId,
           clientIds: clientId,
           actorIds: actorId,
+          tags: tag,
           statuses: status,
           errorClasses: errorClass,
         };
