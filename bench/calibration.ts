@@ -79,9 +79,11 @@ async function storeRaw(tx: Tx, events: readonly UsageEvent[]): Promise<void> {
         clientId: orgId * 4 + numberIn(event.clientId ?? ""),
         actorId: orgId * 40 + numberIn(event.actorId ?? ""),
         errorCodeId: 0,
+        tagIds: null,
         sourceId: 1,
       },
       1,
+      undefined,
     );
   }
   await copyEvents(tx, rows);

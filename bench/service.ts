@@ -92,6 +92,7 @@ export function defaultIngestSettings(): IngestSettings {
       clientsMax: config.clientsPerOrgMax,
       actorsMax: config.actorsPerOrgMax,
       errorCodesMax: 1000,
+      tagValuesMax: config.tagValuesPerKeyMax,
     },
     keys: {
       partitionKeysMax: config.keyPartitionKeysMax,

@@ -1,15 +1,18 @@
 import { parseUsageEvents } from "#contract";
+import { applyPrices, priceList } from "#pricing";
 import type { Database } from "#store";
 import type { Bench } from "./bench.ts";
 import { cpuBetween, type CpuReading, median, readOwnCpuUs } from "./measure.ts";
 import { atLeast, atMost } from "./report.ts";
 import { assertAllAccepted, ingestBodies, openService, type RollupPlace } from "./service.ts";
-import { BODY_EVENTS, lastMinutes, Traffic } from "./traffic.ts";
+import { BODY_EVENTS, lastMinutes, modelName, Traffic, WORLD } from "./traffic.ts";
 
 const NAME = "whole path";
 const SHARE_OF_CALIBRATION_MIN = 0.18;
 const RAW_BYTES_MAX = 190;
 const KEY_BYTES_MAX = 115;
+/** Where events are folded when every one of them is rated. */
+const RATED_PLACE = "own process";
 const PLACES = ["same process", "own process"] as const satisfies RollupPlace[];
 
 type Bytes = { raw: number; keys: number; wal: number };
@@ -22,14 +25,20 @@ type Run = { perSecond: number; cpu: CpuReading; bytes: Bytes };
 export async function measureWholePath(bench: Bench): Promise<void> {
   measureParsing(bench);
   const runs: Record<(typeof PLACES)[number], Run[]> = { "same process": [], "own process": [] };
+  const rated: Run[] = [];
   for (let n = 0; n < bench.size.wholePathRuns; n++) {
-    for (const place of PLACES) {
-      const run = await runOnce(bench, place, 100 + n);
-      runs[place].push(run);
+    const say = (what: string, { perSecond }: Run): void =>
       bench.say(
-        `${NAME}, rollup in ${place}, ${n + 1}/${bench.size.wholePathRuns}: ${Math.round(run.perSecond)} events/s`,
+        `${NAME}, ${what}, ${n + 1}/${bench.size.wholePathRuns}: ${Math.round(perSecond)} events/s`,
       );
+    for (const place of PLACES) {
+      const run = await runOnce(bench, { place, seed: 100 + n, isRated: false });
+      runs[place].push(run);
+      say(`rollup in ${place}`, run);
     }
+    const run = await runOnce(bench, { place: RATED_PLACE, seed: 100 + n, isRated: true });
+    rated.push(run);
+    say("every event rated", run);
   }
   const speed = (place: (typeof PLACES)[number]): number =>
     median(runs[place].map((run) => run.perSecond));
@@ -45,6 +54,7 @@ export async function measureWholePath(bench: Bench): Promise<void> {
   });
   for (const place of PLACES) reportCpu(bench, place, runs[place]);
   reportBytes(bench, runs[best]);
+  reportRated(bench, rated, runs[RATED_PLACE]);
 }
 
 /** Parsing alone, on one core. */
@@ -67,12 +77,12 @@ function measureParsing({ size, clock, report, say }: Bench): void {
 
 async function runOnce(
   { server, size, clock }: Bench,
-  rollup: RollupPlace,
-  seed: number,
+  { place, seed, isRated }: { place: RollupPlace; seed: number; isRated: boolean },
 ): Promise<Run> {
   const traffic = new Traffic(seed);
   await using db = await server.createDatabase();
-  await using service = await openService(server, db, { rollup });
+  if (isRated) await applyBook(db.database, clock.now());
+  await using service = await openService(server, db, { rollup: place });
   await ingestBodies(service.ingestor, traffic.bodies(size.warmUpEvents, lastMinutes(clock.now())));
   await service.foldAll();
 
@@ -103,6 +113,18 @@ async function runOnce(
       wal: (bytesAfter.wal - bytesBefore.wal) / events,
     },
   };
+}
+
+/** A price for each model, and a thousand of models that nobody calls. */
+async function applyBook(database: Database, nowMs: number): Promise<void> {
+  const models = [
+    ...Array.from({ length: WORLD.models }, (_, model) => modelName(model)),
+    ...Array.from({ length: 1000 }, (_, other) => `other-${other}`),
+  ];
+  const perMillion = { input: "2.5", cacheRead: "1.25", output: "10" };
+  const list = priceList.parse({ prices: models.map((model) => ({ model, perMillion })) });
+  const did = { actor: "bench", actorName: "bench", requestId: "bench", at: new Date(nowMs) };
+  await applyPrices(database, { layer: "own", list }, did);
 }
 
 async function readBytes(database: Database): Promise<Bytes> {
@@ -157,6 +179,29 @@ function reportCpu({ report }: Bench, place: RollupPlace, runs: readonly Run[]):
   add(place === "same process" ? "ingestion and rollup" : "ingestion", (cpu) => cpu.nodeUs);
   add("the rollup", (cpu) => cpu.rollupUs);
   add("PostgreSQL", (cpu) => cpu.postgresUs);
+}
+
+/** What rating costs: the same events without a price book and with one. */
+function reportRated(
+  { report, calibration }: Bench,
+  rated: readonly Run[],
+  unrated: readonly Run[],
+): void {
+  const of = (runs: readonly Run[], pick: (run: Run) => number): number => median(runs.map(pick));
+  const speed = of(rated, (run) => run.perSecond);
+  const common = { bench: NAME, ratio: { value: speed / calibration, to: "calibration" as const } };
+  report.add({
+    ...common,
+    what: `every event rated, rollup in ${RATED_PLACE}`,
+    value: speed,
+    unit: "events/s",
+  });
+  const added = (what: string, unit: string, pick: (run: Run) => number): void =>
+    report.add({ bench: NAME, what, value: of(rated, pick) - of(unrated, pick), unit });
+  added("rating adds, CPU of ingestion", "µs/event", ({ cpu }) => cpu.nodeUs);
+  added("rating adds, CPU of the rollup", "µs/event", ({ cpu }) => cpu.rollupUs ?? 0);
+  added("rating adds, CPU of PostgreSQL", "µs/event", ({ cpu }) => cpu.postgresUs ?? 0);
+  added("rating adds, raw with indexes", "bytes/event", ({ bytes }) => bytes.raw);
 }
 
 function reportBytes({ report }: Bench, runs: readonly Run[]): void {

@@ -53,6 +53,15 @@ test("an org's first events wait until it was made, and count once they are repl
   const replayed = await run("quarantine", "replay", "--system", "--all", "--code=unknown_org");
   assert.equal(replayed.stdout, "3 items replayed: 3 counted, 0 refused again\n", replayed.stderr);
 
+  const changed = await run("orgs", "update", "acme", "--cost-basis=computed");
+  assert.match(changed.stdout, /^cost basis +computed$/m, changed.stderr);
+  assert.equal((await run("orgs", "update", "acme", "--cost-basis=both")).code, 1);
+
+  const tagged = await run("orgs", "update", "acme", "--tag-key=team", "--tag-key=tier");
+  assert.match(tagged.stdout, /^tag keys +team, tier$/m, tagged.stderr);
+  const untagged = await run("orgs", "update", "acme", "--tag-key=");
+  assert.doesNotMatch(untagged.stdout, /^tag keys/m, untagged.stderr);
+
   const again = await run("orgs", "create", "acme");
   assert.deepEqual([again.code, again.stdout], [1, ""]);
   assert.match(again.stderr, /409/);

@@ -21,8 +21,8 @@ const CLI = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
 /** Short waits, so that a scenario of many crashes is not made of waiting. */
 const QUICK = { FOLD_INTERVAL_MS: "100", PEOPLE_FOLD_INTERVAL_MS: "200" };
 
-/** Crash points that a running service passes; migrations have a test of their own. */
-const RUNNING = CRASHPOINTS.filter((name) => name !== "migrate_after_step");
+/** Crash points that a running service passes; migrations and re-ratings have tests of their own. */
+const RUNNING = CRASHPOINTS.filter((name) => !/^(migrate|rerate)_/.test(name));
 
 faultTest(
   `F1: kill -9 at each crash point (${RUNNING.join(", ")}) loses nothing and counts nothing twice`,

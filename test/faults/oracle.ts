@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { GRAINS, rollupTable, type Grain } from "#contract";
+import { DIMENSIONS, GRAINS, rollupTable, type Grain } from "#contract";
 import { waitFor, type ServiceFace, type SpawnedService } from "#harness";
 import { systemClock } from "#kernel";
 import { verify } from "#rollup";
@@ -151,12 +151,18 @@ const WIDTHS = { "15m": "15 minutes", hour: "1 hour", day: "1 day" } as const sa
   Grain,
   string
 >;
-const MEMBERS = { org: "0", model: "model_id", client: "client_id", actor: "actor_id" } as const;
+const MEMBERS = {
+  org: "0",
+  model: "model_id",
+  client: "client_id",
+  actor: "actor_id",
+  tag: "tag_id",
+} as const;
 
 /** Every rollup of every grain equals a plain aggregation of raw, both ways; and all orgs together equal their sum. */
 export async function assertRollupsAreSums(database: Database): Promise<void> {
   await database.transaction(async (tx) => {
-    for (const dimension of ["org", "model", "client", "actor"] as const) {
+    for (const dimension of DIMENSIONS) {
       for (const grain of GRAINS) {
         const name = rollupTable(dimension, grain);
         const raw = `
@@ -165,7 +171,7 @@ export async function assertRollupsAreSums(database: Database): Promise<void> {
                  sum(requests)::int8 as requests, sum(input_tokens)::int8, sum(cache_read_tokens)::int8,
                  sum(output_tokens)::int8, sum(reasoning_tokens)::int8, coalesce(sum(cost_nano), 0),
                  count(latency_ms)::int8, coalesce(sum(latency_ms), 0)::int8
-            from usage_event
+            from usage_event ${dimension === "tag" ? "cross join unnest(tag_ids) as t (tag_id)" : ""}
            group by 1, 2, 3, 4, 5`;
         const rolled = `
           select org_id, member_id, bucket, outcome, currency, requests, input_tokens, cache_read_tokens,

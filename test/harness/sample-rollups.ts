@@ -24,8 +24,12 @@ export type SampleEvent = {
   requests: number;
   tokens: readonly [number, number, number, number, number, number];
   costNano: number | null;
+  /** What the price book says; left out or null: nothing. */
+  rated?: { nano: number; currency: string } | null;
   latencyMs: number | null;
   errorCode: string;
+  /** Words of the org's declared keys, one a key; left out: none. */
+  tags?: readonly string[];
 };
 
 export type SamplePlan = { seed: number; events: number; from: Date; to: Date };
@@ -41,10 +45,16 @@ export function seededNumbers(seed: number): () => number {
   };
 }
 
+const SAMPLE_TEAMS = ["team=search", "team=ads", "team=(app)", "team=", "team(other)"];
+
 /** Calls of two orgs ("acme" with most of them, "globex") at random instants. */
 export function createSample({ seed, events, from, to }: SamplePlan): SampleEvent[] {
   const next = seededNumbers(seed);
   const below = (n: number) => Math.floor(next() * n);
+  // A stream of its own, so that the rest of a seed's sample stays as it is.
+  const nextRated = seededNumbers(seed + 1_000_000);
+  const belowRated = (n: number) => Math.floor(nextRated() * n);
+  const nextTag = seededNumbers(seed + 2_000_000);
   return Array.from({ length: events }, () => ({
     org: below(4) === 0 ? "globex" : "acme",
     model: `model-${below(5)}`,
@@ -56,8 +66,16 @@ export function createSample({ seed, events, from, to }: SamplePlan): SampleEven
     requests: below(20) === 0 ? 7 : 1,
     tokens: [below(5000), below(900), below(90), below(9), below(800), below(300)],
     costNano: below(6) === 0 ? null : below(2_000_000_000) - 1000,
+    rated:
+      belowRated(3) === 0
+        ? null
+        : { nano: belowRated(3_000_000_000), currency: belowRated(8) === 0 ? "EUR" : "USD" },
     latencyMs: below(8) === 0 ? null : Math.floor(Math.exp(next() * 11)),
     errorCode: below(3) === 0 ? "" : `code-${below(4)}`,
+    tags: [
+      ...(nextTag() < 0.3 ? [] : [SAMPLE_TEAMS[Math.floor(nextTag() * 5)] ?? ""]),
+      ...(nextTag() < 0.6 ? [] : ["region=eu"]),
+    ],
   }));
 }
 
@@ -66,7 +84,7 @@ type Row = Record<string, string | number> & { latency_sketch: string };
 
 /**
  * Writes the sample as the fold would: every rollup, the error codes, and (for plain SQL to be compared with) a table
- * `sample_event`. The consumers claim to be complete through `completeThrough`.
+ * `sample_event`, and `sample_shown` with the cost that each basis shows of them. The consumers claim to be complete through `completeThrough`.
  */
 export async function writeSample(
   database: Database,
@@ -84,21 +102,40 @@ export async function writeSample(
   await database.sql`
     create table sample_event (
       org text, model text, client text, actor text, at timestamptz, outcome int, currency text, requests int,
-      tokens int8[], "costNano" int8, "latencyMs" int, "errorCode" text, "orgId" int, "modelId" int, "codeId" int)`;
+      tokens int8[], "costNano" int8, "ratedNano" int8, "ratedCurrency" text, "latencyMs" int, "errorCode" text, team text, "orgId" int, "modelId" int, "codeId" int)`;
   const events = sample.map((event) => ({
     ...event,
-    tokens: event.tokens,
+    ratedNano: event.rated?.nano ?? null,
+    ratedCurrency: event.rated?.currency ?? null,
     orgId: ids("org", event.org, event.org),
     modelId: ids("model", event.org, event.model),
     codeId: ids("errorCode", event.org, event.errorCode),
+    team: teamOf(event),
   }));
   await database.sql`
     insert into sample_event select * from json_populate_recordset(null::sample_event, ${JSON.stringify(events)})`;
   await database.sql`
+    create view sample_shown as
+    select e.*, 'event' as basis, "costNano" as nano, currency as "shownCurrency" from sample_event e
+     union all
+    select e.*, 'computed', "ratedNano", "ratedCurrency" from sample_event e
+     union all
+    select e.*, 'event_or_computed', coalesce("costNano", "ratedNano"),
+           case when "costNano" is null then "ratedCurrency" else currency end
+      from sample_event e`;
+  await database.sql`
     insert into rollup_error_15m
     select "orgId", "modelId", date_bin('15 minutes', at, 'epoch'), outcome, "codeId", sum(requests)
       from sample_event where outcome >= 2 group by 1, 2, 3, 4, 5`;
+  await database.sql`update org set tag_keys = '{team,region}' where id > 0`;
   await database.sql`update fold_state set complete_through = ${completeThrough}`;
+}
+
+/** The value of the key "team", in the words of filters. */
+function teamOf({ tags = [] }: SampleEvent): string {
+  const word = tags.find((one) => one.startsWith("team"));
+  if (word === undefined) return "(none)";
+  return word === "team(other)" ? "(other)" : word.slice("team=".length);
 }
 
 type IdOf = (kind: "org" | keyof typeof MEMBER_KIND, org: string, word: string) => number;
@@ -116,6 +153,10 @@ async function writeWords(database: Database, sample: readonly SampleEvent[]): P
         const word = { orgId: orgIds.get(org) ?? 0, kind: MEMBER_KIND[kind], value: event[kind] };
         if (word.value !== "") words.set(JSON.stringify(word), word);
       }
+    }
+    for (const value of event.tags ?? []) {
+      const word = { orgId: orgIds.get(event.org) ?? 0, kind: MEMBER_KIND.tag, value };
+      words.set(JSON.stringify(word), word);
     }
   }
   const members = await upsertMembers(database.sql, [...words.values()]);
@@ -136,11 +177,18 @@ function rollUp(
   to: { dimension: Dimension; grain: Grain; idOf: IdOf },
 ): Row[] {
   const rows = new Map<string, { row: Record<string, string | number>; sketch: LatencySketch }>();
-  const orgsOf = (event: SampleEvent) =>
-    to.dimension === "org" || to.dimension === "model" ? [event.org, "*"] : [event.org];
+  const { dimension } = to;
+  const rowsOf = (event: SampleEvent): (readonly [org: string, member: number])[] => {
+    if (dimension === "tag")
+      return (event.tags ?? []).map((word) => [event.org, to.idOf("tag", event.org, word)]);
+    const orgs = dimension === "org" || dimension === "model" ? [event.org, "*"] : [event.org];
+    return orgs.map((org) => [
+      org,
+      dimension === "org" ? 0 : to.idOf(dimension, org, event[dimension]),
+    ]);
+  };
   for (const event of sample) {
-    for (const org of orgsOf(event)) {
-      const member = to.dimension === "org" ? 0 : to.idOf(to.dimension, org, event[to.dimension]);
+    for (const [org, member] of rowsOf(event)) {
       const stepMs = GRAIN_SECONDS[to.grain] * 1000;
       const keys = {
         org_id: to.idOf("org", org, org),
@@ -148,6 +196,7 @@ function rollUp(
         bucket: new Date(Math.floor(event.at.getTime() / stepMs) * stepMs).toISOString(),
         outcome: event.outcome,
         currency: packCurrency(event.currency),
+        rating: ratingOf(event),
       };
       const text = JSON.stringify(keys);
       let entry = rows.get(text);
@@ -164,6 +213,12 @@ function rollUp(
   }));
 }
 
+/** The currency of what the price book says, negative beside a cost of the event's own; 0: it says nothing. */
+function ratingOf({ rated, costNano }: SampleEvent): number {
+  if (rated === undefined || rated === null) return 0;
+  return (costNano === null ? 1 : -1) * packCurrency(rated.currency);
+}
+
 function measuresOf(event: SampleEvent): Record<string, number> {
   const [input, cacheRead, cacheWrite5m, cacheWrite1h, output, reasoning] = event.tokens;
   const isPriced = event.costNano !== null;
@@ -178,6 +233,7 @@ function measuresOf(event: SampleEvent): Record<string, number> {
     reasoning_tokens: reasoning,
     priced_tokens: isPriced ? event.tokens.reduce((sum, count) => sum + count, 0) : 0,
     cost_nano: event.costNano ?? 0,
+    rated_nano: event.rated?.nano ?? 0,
     latency_count: event.latencyMs === null ? 0 : 1,
     latency_sum_ms: event.latencyMs ?? 0,
   };
