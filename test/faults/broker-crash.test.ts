@@ -18,7 +18,7 @@ import { assertAllCounted, letLeasesEnd } from "./oracle.ts";
 import { Traffic } from "./traffic.ts";
 
 /** Crash points that a running service passes; migrations have a test of their own. */
-const RUNNING = CRASHPOINTS.filter((name) => name !== "migrate_after_step");
+const RUNNING = CRASHPOINTS.filter((name) => !/^(migrate|rerate)_/.test(name));
 
 faultTest(
   "F1: kill -9 at each crash point, with events coming by stream, queue and HTTP at once, loses nothing and counts nothing twice",
