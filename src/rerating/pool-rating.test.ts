@@ -192,7 +192,7 @@ test("whatever is called, whenever it comes: shares add up to the pool's cost, r
         assert.deepEqual(results[0], results[1]);
       },
     ),
-    { numRuns: 8 },
+    { numRuns: 5 },
   );
 });
 

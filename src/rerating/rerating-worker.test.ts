@@ -130,7 +130,7 @@ test("whatever the prices, an apply does what was previewed, raw and rollups agr
         await assertVerified(bench);
       },
     ),
-    { numRuns: 10 },
+    { numRuns: 6 },
   );
 });
 

@@ -323,7 +323,7 @@ test("whatever the prices, days without raw come to what their events would come
         assert.equal(rest?.rows, 0);
       },
     ),
-    { numRuns: 8, endOnFailure: true },
+    { numRuns: 5, endOnFailure: true },
   );
 });
 
