@@ -8,7 +8,15 @@ import {
   type ParsedItem,
   parseUsageEvents,
 } from "#contract";
-import { anEvent, faultProxy, fixedClock, testDatabase, toNdjson, waitFor } from "#harness";
+import {
+  anEvent,
+  faultProxy,
+  fixedClock,
+  testDatabase,
+  toNdjson,
+  waitFor,
+  testIngestSettings,
+} from "#harness";
 import { neverCrash, silentLogger } from "#kernel";
 import { type Database, openDatabase, rotateKeyPartition } from "#store";
 import {
@@ -26,27 +34,6 @@ const HTTP: IngestContext = {
   correlationId: "test",
 };
 
-const SETTINGS: IngestSettings = {
-  lanes: 2,
-  batchEventsMax: 10_000,
-  pendingEventsMax: 50_000,
-  pendingBytesMax: 64 * 2 ** 20,
-  waitMsMax: 10_000,
-  rawRetentionDays: 30,
-  futureToleranceSeconds: 300,
-  leaseSeconds: 10,
-  members: {
-    orgsMax: 100,
-    registersOrgs: true,
-    modelsMax: 20,
-    clientsMax: 20,
-    actorsMax: 20,
-    errorCodesMax: 20,
-    tagValuesMax: 3,
-  },
-  keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
-};
-
 const open = (database: Database, settings: Partial<IngestSettings> = {}): Promise<Ingestor> =>
   openIngestor({
     database,
@@ -55,7 +42,7 @@ const open = (database: Database, settings: Partial<IngestSettings> = {}): Promi
     registry: new Registry(),
     crash: neverCrash,
     random: () => 0.5,
-    settings: { ...SETTINGS, ...settings },
+    settings: { ...testIngestSettings, ...settings },
   });
 
 const itemsOf = (events: readonly object[]): ParsedItem[] =>

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Registry } from "prom-client";
 import { type IngestOutcome, type ParsedItem, parseUsageEvents } from "#contract";
-import { anEvent, fixedClock, testDatabase, toNdjson, waitFor } from "#harness";
+import { anEvent, fixedClock, testDatabase, toNdjson, waitFor, testIngestSettings } from "#harness";
 import { neverCrash, silentLogger } from "#kernel";
 import { type Database, findOrgRecord, insertOrg, type OrgStatus, setOrgStatus } from "#store";
 import { type IngestContext, type Ingestor, openIngestor } from "./ingestor.ts";
@@ -21,24 +21,8 @@ const open = (database: Database, { registersOrgs = true } = {}): Promise<Ingest
     crash: neverCrash,
     random: () => 0.5,
     settings: {
-      lanes: 2,
-      batchEventsMax: 10_000,
-      pendingEventsMax: 50_000,
-      pendingBytesMax: 64 * 2 ** 20,
-      waitMsMax: 10_000,
-      rawRetentionDays: 30,
-      futureToleranceSeconds: 300,
-      leaseSeconds: 10,
-      members: {
-        orgsMax: 100,
-        registersOrgs,
-        modelsMax: 20,
-        clientsMax: 20,
-        actorsMax: 20,
-        errorCodesMax: 20,
-        tagValuesMax: 3,
-      },
-      keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
+      ...testIngestSettings,
+      members: { ...testIngestSettings.members, registersOrgs },
     },
   });
 

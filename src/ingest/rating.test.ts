@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Registry } from "prom-client";
 import { packCurrency, parseUsageEvents, unpackCurrency } from "#contract";
-import { anEvent, applyTestPrices, fixedClock, testDatabase, toNdjson } from "#harness";
+import {
+  anEvent,
+  applyTestPrices,
+  fixedClock,
+  testDatabase,
+  toNdjson,
+  testIngestSettings,
+} from "#harness";
 import { neverCrash, silentLogger } from "#kernel";
 import type { Database } from "#store";
 import { type Ingestor, openIngestor } from "./ingestor.ts";
@@ -15,26 +22,7 @@ const open = (database: Database): Promise<Ingestor> =>
     registry: new Registry(),
     crash: neverCrash,
     random: () => 0.5,
-    settings: {
-      lanes: 2,
-      batchEventsMax: 10_000,
-      pendingEventsMax: 50_000,
-      pendingBytesMax: 64 * 2 ** 20,
-      waitMsMax: 10_000,
-      rawRetentionDays: 30,
-      futureToleranceSeconds: 300,
-      leaseSeconds: 10,
-      members: {
-        orgsMax: 100,
-        registersOrgs: true,
-        modelsMax: 20,
-        clientsMax: 20,
-        actorsMax: 20,
-        errorCodesMax: 20,
-        tagValuesMax: 3,
-      },
-      keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
-    },
+    settings: testIngestSettings,
   });
 
 async function send(ingestor: Ingestor, events: readonly Record<string, unknown>[]): Promise<void> {

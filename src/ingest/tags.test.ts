@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Registry } from "prom-client";
 import { parseUsageEvents } from "#contract";
-import { anEvent, fixedClock, testDatabase, toNdjson } from "#harness";
+import { anEvent, fixedClock, testDatabase, toNdjson, testIngestSettings } from "#harness";
 import { neverCrash, silentLogger } from "#kernel";
 import type { Database } from "#store";
 import { type Ingestor, openIngestor } from "./ingestor.ts";
@@ -15,26 +15,7 @@ const open = (database: Database): Promise<Ingestor> =>
     registry: new Registry(),
     crash: neverCrash,
     random: () => 0.5,
-    settings: {
-      lanes: 2,
-      batchEventsMax: 10_000,
-      pendingEventsMax: 50_000,
-      pendingBytesMax: 64 * 2 ** 20,
-      waitMsMax: 10_000,
-      rawRetentionDays: 30,
-      futureToleranceSeconds: 300,
-      leaseSeconds: 10,
-      members: {
-        orgsMax: 100,
-        registersOrgs: true,
-        modelsMax: 20,
-        clientsMax: 20,
-        actorsMax: 20,
-        errorCodesMax: 20,
-        tagValuesMax: 3,
-      },
-      keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
-    },
+    settings: testIngestSettings,
   });
 
 /** Sends one event for each metadata, all in one batch, and returns what raw says of them in that order. */

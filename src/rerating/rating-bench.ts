@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Registry } from "prom-client";
 import { type Consumer, CONSUMER_NAMES, parseUsageEvents } from "#contract";
-import { anEvent, fixedClock, testDatabase, toNdjson } from "#harness";
+import { anEvent, fixedClock, testDatabase, toNdjson, testIngestSettings } from "#harness";
 import { type Ingestor, openIngestor } from "#ingest";
 import { neverCrash, silentLogger } from "#kernel";
 import { type Rollup, startRollup, verify } from "#rollup";
@@ -39,26 +39,7 @@ export async function openBench(): Promise<Bench> {
       ...common,
       crash: neverCrash,
       random: () => 0.5,
-      settings: {
-        lanes: 1,
-        batchEventsMax: 10_000,
-        pendingEventsMax: 50_000,
-        pendingBytesMax: 64 * 2 ** 20,
-        waitMsMax: 10_000,
-        rawRetentionDays: 30,
-        futureToleranceSeconds: 300,
-        leaseSeconds: 10,
-        members: {
-          orgsMax: 100,
-          registersOrgs: true,
-          modelsMax: 20,
-          clientsMax: 20,
-          actorsMax: 20,
-          errorCodesMax: 20,
-          tagValuesMax: 3,
-        },
-        keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
-      },
+      settings: { ...testIngestSettings, lanes: 1 },
     }),
   );
   const rollup: Rollup = stack.use(

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Registry } from "prom-client";
 import { parseUsageEvents } from "#contract";
-import { applyTestPrices, anEvent, testDatabase, toNdjson } from "#harness";
+import { applyTestPrices, anEvent, testDatabase, toNdjson, testIngestSettings } from "#harness";
 import { type Ingestor, openIngestor } from "#ingest";
 import { neverCrash, silentLogger, systemClock } from "#kernel";
 import type { Database } from "#store";
@@ -19,24 +19,9 @@ const open = (database: Database): Promise<Ingestor> =>
     crash: neverCrash,
     random: () => 0.5,
     settings: {
-      lanes: 2,
+      ...testIngestSettings,
       batchEventsMax: 40,
-      pendingEventsMax: 50_000,
-      pendingBytesMax: 64 * 2 ** 20,
-      waitMsMax: 10_000,
-      rawRetentionDays: 30,
-      futureToleranceSeconds: 300,
-      leaseSeconds: 10,
-      members: {
-        orgsMax: 100,
-        registersOrgs: true,
-        modelsMax: 3,
-        clientsMax: 20,
-        actorsMax: 20,
-        errorCodesMax: 20,
-        tagValuesMax: 3,
-      },
-      keys: { partitionKeysMax: 12_000_000, windowHours: 48 },
+      members: { ...testIngestSettings.members, modelsMax: 3 },
     },
   });
 

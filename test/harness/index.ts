@@ -27,6 +27,7 @@ export { startTestIssuer, type KeyAnswer, type TestClaims, type TestIssuer } fro
 export { openBrowser, type BrowserAnswer, type TestBrowser } from "./browser.ts";
 export { waitFor } from "./wait-for.ts";
 export { anEvent, toNdjson, type WireEvent } from "./events.ts";
+export { testIngestSettings } from "./ingest-settings.ts";
 export { applyTestPrices } from "./prices.ts";
 export { temporaryFolder } from "./temporary-folder.ts";
 export { createSample, seededNumbers, writeSample, type SampleEvent } from "./sample-rollups.ts";
