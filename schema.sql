@@ -60,6 +60,23 @@ begin
 end
 $$;
 
+--
+-- Name: exact_sum(bigint); Type: AGGREGATE; Schema: public; Owner: -
+--
+
+CREATE AGGREGATE public.exact_sum(bigint) (
+    SFUNC = int8pl,
+    STYPE = bigint,
+    COMBINEFUNC = int8pl,
+    PARALLEL = safe
+);
+
+--
+-- Name: AGGREGATE exact_sum(bigint); Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON AGGREGATE public.exact_sum(bigint) IS 'Sum of int8 as int8; fails with "bigint out of range" instead of growing beyond it. Null of no rows.';
+
 SET default_tablespace = '';
 
 SET default_table_access_method = heap;
@@ -3199,6 +3216,14 @@ GRANT ALL ON FUNCTION public.append_audit(p_org integer, p_entry text, OUT seq b
 --
 
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
+
+--
+-- Name: FUNCTION exact_sum(bigint); Type: ACL; Schema: public; Owner: -
+--
+
+REVOKE ALL ON FUNCTION public.exact_sum(bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.exact_sum(bigint) TO tallystick_api;
+GRANT ALL ON FUNCTION public.exact_sum(bigint) TO tallystick_system;
 
 --
 -- Name: TABLE api_key; Type: ACL; Schema: public; Owner: -

@@ -1,7 +1,7 @@
 import type { Clock } from "#kernel";
 import type { Database } from "#store";
 import type { BreakdownAnswer } from "./answers.ts";
-import { chooseKeys } from "./group-keys.ts";
+import { readGroups } from "./group-keys.ts";
 import { changeOf, measuresOf, shareOf, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
 import type { BreakdownQuestion } from "./questions.ts";
@@ -22,9 +22,8 @@ export async function getBreakdown(
   const plan = planOf({ ...question, groupBy: question.by }, "org");
   return await withReading({ database, clock }, { ...question, plan }, async (reading) => {
     const { window, org } = reading;
-    const keys = await chooseKeys(reading, window);
     const spans = elapsedOf(reading);
-    const now = await readTallies(reading, [window], keys);
+    const { keys, byKey: now } = await readGroups(reading, window, [window]);
     const isWhole = spans?.current.endMs === window.endMs;
     const elapsed =
       spans === null || isWhole ? now : await readTallies(reading, [spans.current], keys);

@@ -1,8 +1,8 @@
 import { LatencySketch, type Span } from "#contract";
-import { type CallSums, listSketches, type SketchRow, sumCalls } from "#store";
+import { type CallSums, sumCalls } from "#store";
 import type { Latency, ReliabilityMeasures } from "./answers.ts";
 import { ratioOf } from "./measures.ts";
-import type { GroupKeys, Reading } from "./reading.ts";
+import type { Reading, ReadKeys } from "./reading.ts";
 import type { AskPart } from "./tallies.ts";
 
 const COUNTS = [
@@ -17,8 +17,10 @@ const COUNTS = [
   "latencySumMs",
 ] as const satisfies readonly (keyof CallSums)[];
 
-/** How calls ended, being added up. */
-export type CallTally = Record<(typeof COUNTS)[number], number>;
+/** How calls ended and how long they took, being added up; `sketches` as in CallSums, of what is taken away (-1), too. */
+export type CallTally = Record<(typeof COUNTS)[number], number> & {
+  sketches: { bytes: Buffer; sign: 1 | -1 }[];
+};
 
 export const createCallTally = (): CallTally => ({
   requests: 0,
@@ -30,29 +32,47 @@ export const createCallTally = (): CallTally => ({
   internal: 0,
   latencyCount: 0,
   latencySumMs: 0,
+  sketches: [],
 });
 
 /** The sum of tallies. */
 export function totalCallsOf(tallies: Iterable<CallTally>): CallTally {
   const total = createCallTally();
-  for (const tally of tallies) for (const count of COUNTS) total[count] += tally[count];
+  for (const tally of tallies) addCalls(total, tally);
   return total;
 }
 
-/** Per key, one tally a span. Keys without any call are left out. */
+/** Adds `more` to `tally`. */
+export function addCalls(tally: CallTally, more: CallTally): void {
+  for (const count of COUNTS) tally[count] += more[count];
+  tally.sketches.push(...more.sketches);
+}
+
+/** Per key, one tally a span; with the latencies of all members, or of those shown. Keys without any call are left out. */
 export async function readCalls(
   reading: Reading,
-  { parts, spans, keys }: { parts: readonly AskPart[]; spans: readonly Span[]; keys: GroupKeys },
+  {
+    parts,
+    spans,
+    keys,
+    sketchesOf,
+  }: {
+    parts: readonly AskPart[];
+    spans: readonly Span[];
+    keys: ReadKeys;
+    sketchesOf: "all" | "shown";
+  },
 ): Promise<Map<number, CallTally[]>> {
   const byKey = new Map<number, CallTally[]>();
   for (const part of parts) {
-    for (const sums of await sumCalls(reading.tx.sql, part.ask, part.keys)) {
+    for (const sums of await sumCalls(reading.tx.sql, part.ask, part.keys, sketchesOf)) {
       const key = keys.groupOf(sums.key);
       let tallies = byKey.get(key);
       if (tallies === undefined) byKey.set(key, (tallies = spans.map(createCallTally)));
       const tally = tallies[sums.bucketNo];
       if (tally === undefined) throw new RangeError(`no bucket: ${sums.bucketNo}`);
       for (const count of COUNTS) tally[count] += part.sign * sums[count];
+      if (sums.sketches !== null) tally.sketches.push({ bytes: sums.sketches, sign: part.sign });
     }
   }
   const isNothing = (tally: CallTally) => COUNTS.every((count) => tally[count] === 0);
@@ -61,36 +81,22 @@ export async function readCalls(
   return byKey;
 }
 
-/** Latency sketches, merged per key or per bucket as `groupOf` says. */
-export async function readSketches(
-  reading: Reading,
-  {
-    parts,
-    withOthers,
-    groupOf,
-  }: {
-    parts: readonly AskPart[];
-    withOthers: boolean;
-    groupOf: (row: SketchRow) => number;
-  },
-): Promise<Map<number, LatencySketch>> {
-  const merged = new Map<number, LatencySketch>();
-  for (const { ask, keys, sign } of parts) {
-    for (const row of await listSketches(reading.tx.sql, ask, { ...keys, withOthers })) {
-      const group = groupOf(row);
-      let sketch = merged.get(group);
-      if (sketch === undefined) merged.set(group, (sketch = new LatencySketch()));
-      if (sign > 0) mergeRow(sketch, row);
-      else sketch.merge(mergeRow(new LatencySketch(), row), -1);
-    }
+/** The latencies of a tally, as one sketch: the same one each time, so that hundreds need no memory of their own. */
+export function sketchOf({ sketches }: CallTally): LatencySketch {
+  whole.clear();
+  for (const { bytes, sign } of sketches) {
+    if (sign > 0) mergeSketches(whole, bytes);
+    else whole.merge(mergeSketches(new LatencySketch(), bytes), -1);
   }
-  return merged;
+  return whole;
 }
+const whole = new LatencySketch();
 
-function mergeRow(sketch: LatencySketch, { sketches }: SketchRow): LatencySketch {
-  for (let at = 0; at < sketches.length;) {
-    const end = at + 4 + sketches.readUInt32BE(at);
-    sketch.mergeEncoded(sketches.subarray(at + 4, end));
+/** Adds sketches laid end to end, each after its length, as in CallSums. */
+export function mergeSketches(sketch: LatencySketch, bytes: Buffer): LatencySketch {
+  for (let at = 0; at < bytes.length;) {
+    const end = at + 4 + bytes.readUInt32BE(at);
+    sketch.mergeEncoded(bytes.subarray(at + 4, end));
     at = end;
   }
   return sketch;
@@ -115,18 +121,18 @@ export function callMeasuresOf(tally: CallTally): Omit<ReliabilityMeasures, "lat
  */
 export function latencyOf(
   tally: CallTally,
-  sketch: LatencySketch | undefined,
+  sketch: LatencySketch,
   percentiles: readonly number[],
 ): Latency {
-  const count = sketch?.count ?? 0;
-  if (count !== tally.latencyCount) {
-    throw new RangeError(`sketches hold ${count} latencies where rows count ${tally.latencyCount}`);
+  const { latencyCount: count } = tally;
+  if (count !== sketch.count) {
+    throw new RangeError(`sketches hold ${sketch.count} latencies where rows count ${count}`);
   }
   return {
     count,
     meanMs: count === 0 ? null : Math.round((tally.latencySumMs / count) * 1000) / 1000,
     percentilesMs: Object.fromEntries(
-      percentiles.map((one) => [`p${one}`, sketch?.quantile(shareOfPercent(one)) ?? null]),
+      percentiles.map((one) => [`p${one}`, sketch.quantile(shareOfPercent(one))]),
     ),
   };
 }

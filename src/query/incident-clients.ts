@@ -1,12 +1,5 @@
 import { coverSpan, packCurrency, type Span } from "#contract";
-import {
-  arrangePieces,
-  listSketches,
-  listTopMembers,
-  type RollupAsk,
-  type RollupKeys,
-  sumCalls,
-} from "#store";
+import { arrangePieces, listTopMembers, type RollupAsk, type RollupKeys, sumCalls } from "#store";
 import type { Part } from "./incident-attribution.ts";
 import { StoredLatencies } from "./incident-latencies.ts";
 import type { IncidentKind } from "./incident-series.ts";
@@ -98,19 +91,17 @@ async function countCalls(
   const { kind, slowMs } = incident;
   const keys: RollupKeys = { by: "member", shown };
   const counted = new Map<string, Counted>();
-  for (const row of await sumCalls(reading.tx.sql, ask, keys)) {
+  const sketchesOf = kind === "error_rate" ? null : "all";
+  for (const row of await sumCalls(reading.tx.sql, ask, keys, sketchesOf)) {
+    const { key, bucketNo, requests, latencyCount } = row;
     const errors = row.client + row.capacity + row.upstream + row.policy + row.internal;
-    counted.set(placeOf(row.key, row.bucketNo), {
-      requests: row.requests,
-      judged: kind === "error_rate" ? row.requests : row.latencyCount,
-      observed: kind === "error_rate" ? errors : 0,
-    });
-  }
-  if (kind === "error_rate") return counted;
-  for (const row of await listSketches(reading.tx.sql, ask, { ...keys, withOthers: false })) {
-    const one = counted.get(placeOf(row.key, row.bucketNo));
-    if (one === undefined) continue;
-    one.observed = new StoredLatencies(row.sketches, one.judged).countSlower(slowMs);
+    const latencies = new StoredLatencies(row.sketches, latencyCount);
+    counted.set(
+      placeOf(key, bucketNo),
+      kind === "error_rate"
+        ? { requests, judged: requests, observed: errors }
+        : { requests, judged: latencyCount, observed: latencies.countSlower(slowMs) },
+    );
   }
   return counted;
 }

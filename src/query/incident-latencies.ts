@@ -1,4 +1,5 @@
 import { LatencySketch, valueOfBin } from "#contract";
+import { mergeSketches } from "./calls.ts";
 
 /** One is read at a time. */
 const scratch = new LatencySketch();
@@ -34,13 +35,7 @@ export class StoredLatencies {
 
   #read(): LatencySketch {
     scratch.clear();
-    const bytes = this.#sketches;
-    for (let at = 0; bytes !== null && at < bytes.length;) {
-      const end = at + 4 + bytes.readUInt32BE(at);
-      scratch.mergeEncoded(bytes.subarray(at + 4, end));
-      at = end;
-    }
-    return scratch;
+    return this.#sketches === null ? scratch : mergeSketches(scratch, this.#sketches);
   }
 }
 

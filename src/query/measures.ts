@@ -1,24 +1,30 @@
 import { formatNano, packCurrency, unpackCurrency } from "#contract";
 import type { UsageSums } from "#store";
-import type { Change, Measures, Share } from "./answers.ts";
+import type { Amount, Change, Measures, Share } from "./answers.ts";
 import type { Order } from "./questions.ts";
 
-const COUNTS = [
-  "requests",
-  "errors",
-  "inputTokens",
-  "cacheReadTokens",
-  "cacheWrite5mTokens",
-  "cacheWrite1hTokens",
-  "outputTokens",
-  "reasoningTokens",
-  "pricedRequests",
-  "pricedTokens",
-] as const;
-type Count = (typeof COUNTS)[number];
+/**
+ * Usage being added up: exact counts, and money in billionths: in the first currency (packed; 0: none yet) that came,
+ * and, as hardly ever happens, in others.
+ */
+export type Tally = Counts & {
+  currency: number;
+  nano: bigint;
+  otherNano: Map<number, bigint> | null;
+};
 
-/** Usage being added up: exact counts, and money per currency (packed) in billionths. */
-export type Tally = Record<Count, number> & { costs: Map<number, bigint> };
+type Counts = {
+  requests: number;
+  errors: number;
+  inputTokens: number;
+  cacheReadTokens: number;
+  cacheWrite5mTokens: number;
+  cacheWrite1hTokens: number;
+  outputTokens: number;
+  reasoningTokens: number;
+  pricedRequests: number;
+  pricedTokens: number;
+};
 
 export const createTally = (): Tally => ({
   requests: 0,
@@ -31,7 +37,9 @@ export const createTally = (): Tally => ({
   reasoningTokens: 0,
   pricedRequests: 0,
   pricedTokens: 0,
-  costs: new Map(),
+  currency: 0,
+  nano: 0n,
+  otherNano: null,
 });
 
 /** Adds a row of sums, or takes it away. */
@@ -40,19 +48,32 @@ export function addSums(
   sums: Omit<UsageSums, "bucketNo" | "key">,
   sign: 1 | -1 = 1,
 ): void {
-  for (const count of COUNTS) tally[count] += sign * sums[count];
-  addCost(tally, sums.currency, BigInt(sign) * BigInt(sums.costNano));
+  addCounts(tally, sums, sign);
+  const nano = BigInt(sums.costNano);
+  addCost(tally, sums.currency, sign > 0 ? nano : -nano);
 }
 
 /** Whether nothing is counted, or all of it was taken away again. */
-export const isNothing = (tally: Tally): boolean =>
-  COUNTS.every((count) => tally[count] === 0) &&
-  [...tally.costs.values()].every((nano) => nano === 0n);
+export const isNothing = ({ currency: _currency, nano, otherNano, ...counts }: Tally): boolean =>
+  Object.values(counts).every((count) => count === 0) &&
+  nano === 0n &&
+  [...(otherNano?.values() ?? [])].every((other) => other === 0n);
 
 /** Adds `more` to `tally`. */
 export function addTally(tally: Tally, more: Tally): void {
-  for (const count of COUNTS) tally[count] += more[count];
-  for (const [currency, nano] of more.costs) addCost(tally, currency, nano);
+  addCounts(tally, more, 1);
+  addCost(tally, more.currency, more.nano);
+  if (more.otherNano !== null)
+    for (const [currency, nano] of more.otherNano) addCost(tally, currency, nano);
+}
+
+/** Adds to each tally the one at its place. */
+export function addTallies(sums: readonly Tally[], more: readonly Tally[]): void {
+  for (const [i, tally] of more.entries()) {
+    const sum = sums[i];
+    if (sum === undefined) throw new RangeError("tallies are not of the same spans");
+    addTally(sum, tally);
+  }
 }
 
 /** The sum of tallies. */
@@ -62,8 +83,29 @@ export function totalOf(tallies: Iterable<Tally>): Tally {
   return total;
 }
 
+/** Written out: an answer adds tens of thousands of them. */
+function addCounts(tally: Tally, more: Counts, sign: 1 | -1): void {
+  tally.requests += sign * more.requests;
+  tally.errors += sign * more.errors;
+  tally.inputTokens += sign * more.inputTokens;
+  tally.cacheReadTokens += sign * more.cacheReadTokens;
+  tally.cacheWrite5mTokens += sign * more.cacheWrite5mTokens;
+  tally.cacheWrite1hTokens += sign * more.cacheWrite1hTokens;
+  tally.outputTokens += sign * more.outputTokens;
+  tally.reasoningTokens += sign * more.reasoningTokens;
+  tally.pricedRequests += sign * more.pricedRequests;
+  tally.pricedTokens += sign * more.pricedTokens;
+}
+
 function addCost(tally: Tally, currency: number, nano: bigint): void {
-  if (nano !== 0n) tally.costs.set(currency, (tally.costs.get(currency) ?? 0n) + nano);
+  if (nano === 0n) return;
+  if (tally.currency === 0) tally.currency = currency;
+  if (tally.currency === currency) {
+    tally.nano += nano;
+    return;
+  }
+  tally.otherNano ??= new Map();
+  tally.otherNano.set(currency, (tally.otherNano.get(currency) ?? 0n) + nano);
 }
 
 export const totalTokensOf = (tally: Tally): number =>
@@ -76,7 +118,10 @@ export const totalTokensOf = (tally: Tally): number =>
 
 /** What was spent in one currency, in billionths. */
 export const costOf = (tally: Tally, currency: string): bigint =>
-  tally.costs.get(packCurrency(currency)) ?? 0n;
+  nanoOf(tally, packCurrency(currency));
+
+const nanoOf = (tally: Tally, packed: number): bigint =>
+  (tally.currency === packed ? tally.nano : tally.otherNano?.get(packed)) ?? 0n;
 
 /** Sorts the largest first by a measure (cost: in one currency). */
 export function compareTallies(order: Order, currency: string, a: Tally, b: Tally): number {
@@ -90,16 +135,22 @@ export function compareTallies(order: Order, currency: string, a: Tally, b: Tall
 export const ratioOf = (part: number, whole: number): number | null =>
   whole === 0 ? null : Math.round((part / whole) * 1_000_000) / 1_000_000;
 
+function listOtherCosts({ currency, nano, otherNano }: Tally, own: number): Amount[] {
+  if (otherNano === null && (currency === own || currency === 0)) return [];
+  return [[currency, nano] as const, ...(otherNano ?? [])]
+    .filter(([packed, amount]) => packed !== own && amount !== 0n)
+    .map(([packed, amount]) => ({ amount: formatNano(amount), currency: unpackCurrency(packed) }))
+    .toSorted((a, b) => (a.currency < b.currency ? -1 : 1));
+}
+
 /** A tally in the words of answers, money first in the org's currency. Throws a RangeError beyond exact numbers (2^53). */
 export function measuresOf(tally: Tally, currency: string): Measures {
   const totalTokens = totalTokensOf(tally);
   if (!Number.isSafeInteger(totalTokens) || !Number.isSafeInteger(tally.requests)) {
     throw new RangeError("usage adds up to more than a number holds exactly");
   }
-  const otherCosts = [...tally.costs]
-    .filter(([packed, nano]) => packed !== packCurrency(currency) && nano !== 0n)
-    .map(([packed, nano]) => ({ amount: formatNano(nano), currency: unpackCurrency(packed) }))
-    .toSorted((a, b) => (a.currency < b.currency ? -1 : 1));
+  const own = packCurrency(currency);
+  const otherCosts = listOtherCosts(tally, own);
   return {
     requests: tally.requests,
     errors: tally.errors,
@@ -110,7 +161,7 @@ export function measuresOf(tally: Tally, currency: string): Measures {
     outputTokens: tally.outputTokens,
     reasoningTokens: tally.reasoningTokens,
     totalTokens,
-    cost: { amount: formatNano(costOf(tally, currency)), currency },
+    cost: { amount: formatNano(nanoOf(tally, own)), currency },
     otherCosts,
     pricedShare: {
       requests: ratioOf(tally.pricedRequests, tally.requests),

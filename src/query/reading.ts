@@ -204,16 +204,15 @@ function tooOld(day: string): Failure {
   });
 }
 
-/**
- * Which groups an answer shows: `shown`, in order, and what is none of them as MEMBER_OTHER. `groupOf` says which
- * group the key of a row of sums belongs to.
- */
-export type GroupKeys = RollupKeys & { groupOf: (key: number) => number };
+/** What sums are read by; `groupOf` says which group the key of a row of them belongs to. */
+export type ReadKeys = RollupKeys & { groupOf: (key: number) => number };
+/** Which groups an answer shows: `shown`, in order, and what is none of them as MEMBER_OTHER. */
+export type GroupKeys = ReadKeys & { shown: readonly number[] };
 /** Everything together, under key 0. */
-export const NO_GROUPS: GroupKeys = { ...NO_KEYS, groupOf: (key) => key };
+export const NO_GROUPS: GroupKeys = { ...NO_KEYS, shown: [], groupOf: (key) => key };
 
 /** The keys of the groups in the order shown, the rest at the end. */
-export function orderKeys(keys: RollupKeys, found: Iterable<number>): number[] {
+export function orderKeys(keys: GroupKeys, found: Iterable<number>): number[] {
   const present = new Set(found);
   const shown = keys.shown.filter((key) => present.has(key));
   return present.has(MEMBER_OTHER) ? [...shown, MEMBER_OTHER] : shown;

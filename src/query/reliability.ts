@@ -3,25 +3,28 @@ import type { Clock } from "#kernel";
 import { type Database, listTopErrorCodes } from "#store";
 import type { ErrorCodeCount, ReliabilityAnswer, ReliabilityGroup } from "./answers.ts";
 import {
+  addCalls,
   callMeasuresOf,
   type CallTally,
   createCallTally,
   latencyOf,
   readCalls,
-  readSketches,
+  sketchOf,
   totalCallsOf,
 } from "./calls.ts";
-import { chooseKeys } from "./group-keys.ts";
+import { chooseKeys, keysOfEach, showFirst } from "./group-keys.ts";
 import { consumerOf, describeOutcome, planOf } from "./plan.ts";
-import { ERROR_CLASSES, type ReliabilityQuestion } from "./questions.ts";
+import { ERROR_CLASSES, isByOutcome, type ReliabilityQuestion } from "./questions.ts";
 import {
   askOf,
   bucketOf,
   frameOf,
+  type GroupKeys,
   nameGroups,
   NO_GROUPS,
   orderKeys,
   type Reading,
+  type ReadKeys,
   withReading,
 } from "./reading.ts";
 import { type AskPart, partsOf } from "./tallies.ts";
@@ -78,28 +81,24 @@ async function readSeries(reading: Reading, percentiles: readonly number[]) {
   const parts: AskPart[] = isOrgEnough
     ? [{ ask: await askOf(reading, window.buckets, "org"), keys: NO_GROUPS, sign: 1 }]
     : await partsOf(reading, window.buckets, NO_GROUPS);
-  const tallies =
-    (await readCalls(reading, { parts, spans: window.buckets, keys: NO_GROUPS })).get(0) ?? [];
-  const sketches = await readSketches(reading, {
-    parts,
-    withOthers: true,
-    groupOf: (row) => row.bucketNo,
-  });
+  const ask = { parts, spans: window.buckets, keys: NO_GROUPS, sketchesOf: "all" } as const;
+  const tallies = (await readCalls(reading, ask)).get(0) ?? [];
   const tally = totalCallsOf(tallies);
-  const sketch = new LatencySketch();
-  for (const part of sketches.values()) sketch.merge(part);
+  const total = new LatencySketch();
   const series = window.buckets.map((bucket, i) => {
     const calls = tallies[i] ?? createCallTally();
+    const sketch = sketchOf(calls);
+    total.merge(sketch);
     return {
       ...bucketOf(reading, bucket),
       ...callMeasuresOf(calls),
-      latency: latencyOf(calls, sketches.get(i), percentiles),
+      latency: latencyOf(calls, sketch, percentiles),
     };
   });
   return {
     tally,
     series,
-    totals: { ...callMeasuresOf(tally), latency: latencyOf(tally, sketch, percentiles) },
+    totals: { ...callMeasuresOf(tally), latency: latencyOf(tally, total, percentiles) },
   };
 }
 
@@ -107,26 +106,60 @@ async function readGroups(
   reading: Reading,
   percentiles: readonly number[],
 ): Promise<ReliabilityGroup[]> {
-  const keys = await chooseKeys(reading, reading.window);
-  const parts = await partsOf(reading, [reading.window], keys);
-  const byKey = await readCalls(reading, { parts, spans: [reading.window], keys });
-  // An org may have a hundred thousand clients: the sketches of those not shown would be read for one row.
-  const { dimension } = reading.plan;
-  const withOthers = keys.by !== "member" || dimension === "model" || dimension === "tag";
-  const sketches = await readSketches(reading, {
-    parts,
-    withOthers,
-    groupOf: (row) => keys.groupOf(row.key),
-  });
+  const { keys, byKey } = await readCallGroups(reading);
   const ordered = orderKeys(keys, byKey.keys());
   const name = await nameGroups(reading, ordered);
   return ordered.map((key) => {
-    const calls = totalCallsOf(byKey.get(key) ?? []);
+    const calls = byKey.get(key) ?? createCallTally();
     const group = name(key);
-    const latency =
-      group.isOther && !withOthers ? null : latencyOf(calls, sketches.get(key), percentiles);
+    const isKnown = !group.isOther || isOfFew(reading);
+    const latency = isKnown ? latencyOf(calls, sketchOf(calls), percentiles) : null;
     return { ...group, ...callMeasuresOf(calls), latency };
   });
+}
+
+/** An org may have a hundred thousand clients: the sketches of those not shown would be read for one row. */
+const isOfFew = ({ plan }: Reading): boolean =>
+  (plan.grouping !== null && isByOutcome(plan.grouping)) ||
+  plan.dimension === "model" ||
+  plan.dimension === "tag";
+
+/** Read once, and ranked by what was read, where that says how often was called and what failed of few groups. */
+async function readCallGroups(
+  reading: Reading,
+): Promise<{ keys: GroupKeys; byKey: Map<number, CallTally> }> {
+  const { orderBy } = reading.plan;
+  const isRankedAfter = isOfFew(reading) && (orderBy === "requests" || orderBy === "errors");
+  const each = isRankedAfter ? await keysOfEach(reading, 1) : null;
+  if (each === null) {
+    const keys = await chooseKeys(reading, reading.window);
+    return { keys, byKey: await readCallsOf(reading, keys) };
+  }
+  const byEach = await readCallsOf(reading, each);
+  const countOf = (calls: CallTally) =>
+    orderBy === "errors" ? callMeasuresOf(calls).errors : calls.requests;
+  const ranked = [...byEach]
+    .toSorted(([a, x], [b, y]) => countOf(y) - countOf(x) || a - b)
+    .map(([key]) => key);
+  const keys = showFirst(reading, each, ranked);
+  const byKey = new Map<number, CallTally>();
+  for (const [key, calls] of byEach) {
+    const known = byKey.get(keys.groupOf(key));
+    if (known === undefined) byKey.set(keys.groupOf(key), calls);
+    else addCalls(known, calls);
+  }
+  return { keys, byKey };
+}
+
+/** Calls of the whole window per key. */
+async function readCallsOf(reading: Reading, keys: ReadKeys): Promise<Map<number, CallTally>> {
+  const byKey = await readCalls(reading, {
+    parts: await partsOf(reading, [reading.window], keys),
+    spans: [reading.window],
+    keys,
+    sketchesOf: isOfFew(reading) ? "all" : "shown",
+  });
+  return new Map([...byKey].map(([key, tallies]) => [key, totalCallsOf(tallies)]));
 }
 
 /** Codes are kept per model only. What is not among the most frequent is one row per class, so that each adds up. */

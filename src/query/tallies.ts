@@ -1,7 +1,7 @@
 import type { Span } from "#contract";
 import { NO_KEYS, type RollupAsk, type RollupKeys, sumUsage } from "#store";
 import { addSums, createTally, isNothing, type Tally } from "./measures.ts";
-import { askOf, type GroupKeys, type Reading } from "./reading.ts";
+import { askOf, type Reading, type ReadKeys } from "./reading.ts";
 
 /** One read of several that are added up; -1: what it finds is taken away. */
 export type AskPart = { ask: RollupAsk; keys: RollupKeys; sign: 1 | -1 };
@@ -35,7 +35,7 @@ export async function partsOf(
 export async function readTallies(
   reading: Reading,
   spans: readonly Span[],
-  keys: GroupKeys,
+  keys: ReadKeys,
 ): Promise<Map<number, Tally[]>> {
   const byKey = new Map<number, Tally[]>();
   const parts = await partsOf(reading, spans, keys);

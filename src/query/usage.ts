@@ -2,8 +2,8 @@ import { previousOf, type Span } from "#contract";
 import type { Clock } from "#kernel";
 import type { Database } from "#store";
 import type { Comparison, SystemUsageAnswer, UsageAnswer, UsageGroup } from "./answers.ts";
-import { chooseKeys } from "./group-keys.ts";
-import { changeOf, createTally, measuresOf, type Tally, totalOf } from "./measures.ts";
+import { readGroups } from "./group-keys.ts";
+import { addTallies, changeOf, createTally, measuresOf, type Tally, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
 import { SERIES_POINTS_MAX, type SystemUsageQuestion, type UsageQuestion } from "./questions.ts";
 import {
@@ -57,8 +57,7 @@ async function answerUsage(
 ): Promise<Omit<UsageAnswer, "orgId">> {
   const { window, org } = reading;
   refuseTooManyPoints(reading, SERIES_POINTS_MAX);
-  const keys = await chooseKeys(reading, window);
-  const byKey = await readTallies(reading, window.buckets, keys);
+  const { keys, byKey } = await readGroups(reading, window, window.buckets);
   const buckets = window.buckets.map((bucket) => bucketOf(reading, bucket));
   const seriesOf = (tallies: readonly Tally[]) =>
     buckets.map((bucket, i) => ({
@@ -66,9 +65,8 @@ async function answerUsage(
       ...measuresOf(tallies[i] ?? createTally(), org.currency),
     }));
   // Series and totals are the groups added up, so that no rounding and no late fold can come between them.
-  const perBucket = window.buckets.map((_, i) =>
-    totalOf([...byKey.values()].flatMap((tallies) => tallies[i] ?? [])),
-  );
+  const perBucket = window.buckets.map(createTally);
+  for (const tallies of byKey.values()) addTallies(perBucket, tallies);
   const total = totalOf(perBucket);
   const frame = await moneyFrameOf(reading);
   return {

@@ -47,6 +47,17 @@ export const listWordIds = (
      and kind = ${ask.kind}
      and value = any(${ask.values}::text[])`;
 
+/** How many words of one kind an org has, counted up to `most`. Index: dictionary (org_id, kind, value). */
+export const countWords = async (
+  sql: Sql,
+  ask: { orgId: number; kind: number; most: number },
+): Promise<number> => {
+  const [row] = await sql<{ words: number }>`
+    select count(*) as words
+      from (select from dictionary where org_id = ${ask.orgId} and kind = ${ask.kind} limit ${ask.most}) d`;
+  return row?.words ?? 0;
+};
+
 /**
  * A key's words in an org's dictionary: those of its values, and that of all values beyond the cap.
  * Index: dictionary (org_id, kind, value), the org's tags, of which there are few.

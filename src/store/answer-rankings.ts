@@ -19,7 +19,7 @@ export const listTopErrorCodes = (
 ): Promise<ErrorCodeSums[]> => sql<ErrorCodeSums>`
   select c.outcome, d.value as code, c.requests
     from (
-      select outcome, error_code_id, sum(requests)::int8 as requests
+      select outcome, error_code_id, exact_sum(requests) as requests
         from rollup_error_15m
        where org_id = ${ask.orgId}
          and bucket >= ${ask.start}
@@ -47,20 +47,20 @@ export const sumUsageByOrg = (
 ): Promise<OrgUsageSums[]> => sql<OrgUsageSums>`
   select r.org_id as "orgId",
          case when r.rating > 0 then r.rating else r.currency end as currency,
-         sum(r.requests)::int8 as requests,
-         coalesce(sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0)::int8 as errors,
-         sum(r.input_tokens)::int8 as "inputTokens",
-         sum(r.cache_read_tokens)::int8 as "cacheReadTokens",
-         sum(r.cache_write_5m_tokens)::int8 as "cacheWrite5mTokens",
-         sum(r.cache_write_1h_tokens)::int8 as "cacheWrite1hTokens",
-         sum(r.output_tokens)::int8 as "outputTokens",
-         sum(r.reasoning_tokens)::int8 as "reasoningTokens",
-         sum(case when r.rating > 0 then r.requests else r.priced_requests end)::int8 as "pricedRequests",
-         sum(case when r.rating > 0
-                  then r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens
-                       + r.output_tokens + r.reasoning_tokens
-                  else r.priced_tokens
-             end)::int8 as "pricedTokens",
+         exact_sum(r.requests) as requests,
+         coalesce(exact_sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0) as errors,
+         exact_sum(r.input_tokens) as "inputTokens",
+         exact_sum(r.cache_read_tokens) as "cacheReadTokens",
+         exact_sum(r.cache_write_5m_tokens) as "cacheWrite5mTokens",
+         exact_sum(r.cache_write_1h_tokens) as "cacheWrite1hTokens",
+         exact_sum(r.output_tokens) as "outputTokens",
+         exact_sum(r.reasoning_tokens) as "reasoningTokens",
+         exact_sum(case when r.rating > 0 then r.requests else r.priced_requests end) as "pricedRequests",
+         exact_sum(case when r.rating > 0
+                        then r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens
+                             + r.output_tokens + r.reasoning_tokens
+                        else r.priced_tokens
+                   end) as "pricedTokens",
          sum(case when r.rating > 0 then r.rated_nano else r.cost_nano end)::text as "costNano"
     from (
     select r.*

@@ -8,6 +8,7 @@ import {
   type Piece,
 } from "#contract";
 import { type Sql, table } from "./database.ts";
+import { bytesOf, readInt8s } from "./rows.ts";
 
 /** Rows of one grain, as parallel arrays: the bucket each stretch belongs to, its start and its end. */
 export type PieceArrays = { buckets: number[]; starts: string[]; ends: string[] };
@@ -26,8 +27,11 @@ export type RollupAsk = {
   costBasis: CostBasis;
 };
 
-/** What sums are split by: the members `shown` (all others under MEMBER_OTHER), the outcome, or nothing (key 0). */
-export type RollupKeys = { by: "none" | "member" | "outcome"; shown: readonly number[] };
+/**
+ * What sums are split by: the members `shown`, all others under MEMBER_OTHER, or (null) each; the outcome; or nothing
+ * (key 0).
+ */
+export type RollupKeys = { by: "none" | "member" | "outcome"; shown: readonly number[] | null };
 export const NO_KEYS: RollupKeys = { by: "none", shown: [] };
 
 /*
@@ -91,86 +95,121 @@ export type UsageSums = {
   costNano: string;
 };
 
+/** Numbers packed of a row, in `sumUsage`'s order. */
+const USAGE_NUMBERS = 13;
+
 /**
- * Usage per bucket, key and currency, in no order; buckets without rows are left out.
+ * Usage per bucket, key and currency, in no order; buckets without rows are left out. All rows come packed in one:
+ * taking thousands of rows of a dozen numbers each apart would take longer than adding them up.
  * Index: the rollups' primary keys, one range a piece. Reads only; repeatable.
  */
-export const sumUsage = (
-  sql: Sql,
-  ask: RollupAsk,
-  keys: RollupKeys,
-): Promise<UsageSums[]> => sql<UsageSums>`
-  select r.no as "bucketNo",
-         case ${keys.by}::text
-           when 'outcome' then r.outcome::int4
-           when 'member' then case when r.member_id = any(${keys.shown}::int4[]) then r.member_id else ${MEMBER_OTHER} end
-           else 0
-         end as key,
-         shown.currency,
-         sum(r.requests)::int8 as requests,
-         coalesce(sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0)::int8 as errors,
-         sum(r.input_tokens)::int8 as "inputTokens",
-         sum(r.cache_read_tokens)::int8 as "cacheReadTokens",
-         sum(r.cache_write_5m_tokens)::int8 as "cacheWrite5mTokens",
-         sum(r.cache_write_1h_tokens)::int8 as "cacheWrite1hTokens",
-         sum(r.output_tokens)::int8 as "outputTokens",
-         sum(r.reasoning_tokens)::int8 as "reasoningTokens",
-         sum(shown.priced_requests)::int8 as "pricedRequests",
-         sum(shown.priced_tokens)::int8 as "pricedTokens",
-         sum(shown.cost_nano)::text as "costNano"
+export async function sumUsage(sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<UsageSums[]> {
+  const [packed] = await sql<{ numbers: string | null; costs: string | null }>`
+  select encode(string_agg(int8send(s.no) || int8send(s.key) || int8send(s.currency) || int8send(s.requests) || int8send(s.errors)
+                    || int8send(s.input) || int8send(s.cache_read) || int8send(s.cache_write_5m) || int8send(s.cache_write_1h)
+                    || int8send(s.output) || int8send(s.reasoning) || int8send(s.priced_requests) || int8send(s.priced_tokens), ''),
+                'base64') as numbers,
+         string_agg(s.cost_nano::text, ',') as costs
     from (
-    select p.no, r.*
-      from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
-                    rating, rated_nano
-               from ${rollup(ask, "15m")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-     union all
-    select p.no, r.*
-      from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
-                    rating, rated_nano
-               from ${rollup(ask, "hour")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-     union all
-    select p.no, r.*
-      from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                    cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
-                    rating, rated_nano
-               from ${rollup(ask, "day")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-  ) r
-   cross join lateral (select r.rating > ${RATED_ABOVE[ask.costBasis]}::int2 as rated) uses
-   cross join lateral (
-           select case when uses.rated then abs(r.rating) else r.currency end as currency,
-                  case when uses.rated then r.rated_nano else r.cost_nano end as cost_nano,
-                  case when not uses.rated then r.priced_requests when r.rating = 0 then 0 else r.requests end
-                  as priced_requests,
-                  case when not uses.rated then r.priced_tokens when r.rating = 0 then 0
-                       else r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens
-                            + r.output_tokens + r.reasoning_tokens
-                  end as priced_tokens) shown
-   group by 1, 2, 3`;
+      select r.no,
+             case ${keys.by}::text
+               when 'outcome' then r.outcome::int4
+               when 'member' then case when ${keys.shown}::int4[] is null or r.member_id = any(${keys.shown}::int4[]) then r.member_id
+                                       else ${MEMBER_OTHER}
+                                  end
+               else 0
+             end as key,
+             shown.currency,
+             exact_sum(r.requests) as requests,
+             coalesce(exact_sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0) as errors,
+             exact_sum(r.input_tokens) as input,
+             exact_sum(r.cache_read_tokens) as cache_read,
+             exact_sum(r.cache_write_5m_tokens) as cache_write_5m,
+             exact_sum(r.cache_write_1h_tokens) as cache_write_1h,
+             exact_sum(r.output_tokens) as output,
+             exact_sum(r.reasoning_tokens) as reasoning,
+             exact_sum(shown.priced_requests) as priced_requests,
+             exact_sum(shown.priced_tokens) as priced_tokens,
+             sum(shown.cost_nano) as cost_nano
+       from (
+       select p.no, r.*
+         from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
+              as p (no, starts, ends)
+        cross join lateral (
+                select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                       cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                       rating, rated_nano
+                  from ${rollup(ask, "15m")}
+                 where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                   and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                   and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+                offset 0) r
+        union all
+       select p.no, r.*
+         from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
+              as p (no, starts, ends)
+        cross join lateral (
+                select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                       cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                       rating, rated_nano
+                  from ${rollup(ask, "hour")}
+                 where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                   and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                   and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+                offset 0) r
+        union all
+       select p.no, r.*
+         from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
+              as p (no, starts, ends)
+        cross join lateral (
+                select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
+                       cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
+                       rating, rated_nano
+                  from ${rollup(ask, "day")}
+                 where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                   and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+                   and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+                offset 0) r
+     ) r
+      cross join lateral (select r.rating > ${RATED_ABOVE[ask.costBasis]}::int2 as rated) uses
+      cross join lateral (
+              select case when uses.rated then abs(r.rating) else r.currency end as currency,
+                     case when uses.rated then r.rated_nano else r.cost_nano end as cost_nano,
+                     case when not uses.rated then r.priced_requests when r.rating = 0 then 0 else r.requests end
+                     as priced_requests,
+                     case when not uses.rated then r.priced_tokens when r.rating = 0 then 0
+                          else r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens
+                               + r.output_tokens + r.reasoning_tokens
+                     end as priced_tokens) shown
+      group by 1, 2, 3
+    ) s`;
+  if (packed === undefined || packed.numbers === null || packed.costs === null) return [];
+  const numbers = readInt8s(bytesOf(packed.numbers));
+  return packed.costs.split(",").map((costNano, row) => {
+    const at = (place: number): number => numbers[row * USAGE_NUMBERS + place] ?? 0;
+    return {
+      bucketNo: at(0),
+      key: at(1),
+      currency: at(2),
+      requests: at(3),
+      errors: at(4),
+      inputTokens: at(5),
+      cacheReadTokens: at(6),
+      cacheWrite5mTokens: at(7),
+      cacheWrite1hTokens: at(8),
+      outputTokens: at(9),
+      reasoningTokens: at(10),
+      pricedRequests: at(11),
+      pricedTokens: at(12),
+      costNano,
+    };
+  });
+}
 
-/** Calls of one bucket and key: how they ended, and the latencies known of them. Errors per class in OUTCOMES' order. */
+/**
+ * Calls of one bucket and key: how they ended, and the latencies known of them. Errors per class in OUTCOMES' order.
+ * `sketches`: latency sketches laid end to end, each after its length (4 bytes, big-endian); null: none, or not asked for.
+ */
 export type CallSums = {
   bucketNo: number;
   key: number;
@@ -183,35 +222,45 @@ export type CallSums = {
   internal: number;
   latencyCount: number;
   latencySumMs: number;
+  sketches: Buffer | null;
 };
 
-/** As `sumUsage`, of how calls ended. */
-export const sumCalls = (
+/** As `sumUsage`, of how calls ended; with the sketches of all members, of those shown, or (null) of none. */
+export async function sumCalls(
   sql: Sql,
   ask: RollupAsk,
   keys: RollupKeys,
-): Promise<CallSums[]> => sql<CallSums>`
+  sketchesOf: "all" | "shown" | null,
+): Promise<CallSums[]> {
+  const rows = await sql<Omit<CallSums, "sketches"> & { sketches: string | null }>`
   select r.no as "bucketNo",
          case ${keys.by}::text
            when 'outcome' then r.outcome::int4
-           when 'member' then case when r.member_id = any(${keys.shown}::int4[]) then r.member_id else ${MEMBER_OTHER} end
+           when 'member' then case when ${keys.shown}::int4[] is null or r.member_id = any(${keys.shown}::int4[]) then r.member_id
+                              else ${MEMBER_OTHER}
+                         end
            else 0
          end as key,
-         sum(r.requests)::int8 as requests,
-         coalesce(sum(r.requests) filter (where r.outcome = 1), 0)::int8 as cancelled,
-         coalesce(sum(r.requests) filter (where r.outcome = 2), 0)::int8 as client,
-         coalesce(sum(r.requests) filter (where r.outcome = 3), 0)::int8 as capacity,
-         coalesce(sum(r.requests) filter (where r.outcome = 4), 0)::int8 as upstream,
-         coalesce(sum(r.requests) filter (where r.outcome = 5), 0)::int8 as policy,
-         coalesce(sum(r.requests) filter (where r.outcome = 6), 0)::int8 as internal,
-         sum(r.latency_count)::int8 as "latencyCount",
-         sum(r.latency_sum_ms)::int8 as "latencySumMs"
+         exact_sum(r.requests) as requests,
+         coalesce(exact_sum(r.requests) filter (where r.outcome = 1), 0) as cancelled,
+         coalesce(exact_sum(r.requests) filter (where r.outcome = 2), 0) as client,
+         coalesce(exact_sum(r.requests) filter (where r.outcome = 3), 0) as capacity,
+         coalesce(exact_sum(r.requests) filter (where r.outcome = 4), 0) as upstream,
+         coalesce(exact_sum(r.requests) filter (where r.outcome = 5), 0) as policy,
+         coalesce(exact_sum(r.requests) filter (where r.outcome = 6), 0) as internal,
+         exact_sum(r.latency_count) as "latencyCount",
+         exact_sum(r.latency_sum_ms) as "latencySumMs",
+         encode(string_agg(int4send(octet_length(r.latency_sketch)) || r.latency_sketch, '')
+                  filter (where r.latency_count > 0
+                            and (${sketchesOf}::text = 'all'
+                                 or ${sketchesOf}::text = 'shown' and r.member_id = any(${keys.shown}::int4[]))),
+                'base64') as sketches
     from (
     select p.no, r.*
       from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select member_id, outcome, requests, latency_count, latency_sum_ms
+             select member_id, outcome, requests, latency_count, latency_sum_ms, latency_sketch
                from ${rollup(ask, "15m")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
@@ -222,7 +271,7 @@ export const sumCalls = (
       from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select member_id, outcome, requests, latency_count, latency_sum_ms
+             select member_id, outcome, requests, latency_count, latency_sum_ms, latency_sketch
                from ${rollup(ask, "hour")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
@@ -233,7 +282,7 @@ export const sumCalls = (
       from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
-             select member_id, outcome, requests, latency_count, latency_sum_ms
+             select member_id, outcome, requests, latency_count, latency_sum_ms, latency_sketch
                from ${rollup(ask, "day")}
               where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
                 and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
@@ -241,60 +290,11 @@ export const sumCalls = (
              offset 0) r
   ) r
    group by 1, 2`;
-
-/** Latency sketches of one bucket and key, laid end to end, each after its length (4 bytes, big-endian). */
-export type SketchRow = { bucketNo: number; key: number; sketches: Buffer };
-
-/** As `sumUsage`: the sketches, for the caller to merge. Members not among those shown are left out unless `withOthers`. */
-export const listSketches = (
-  sql: Sql,
-  ask: RollupAsk,
-  keys: RollupKeys & { withOthers: boolean },
-): Promise<SketchRow[]> => sql<SketchRow>`
-  select r.no as "bucketNo",
-         case ${keys.by}::text
-           when 'outcome' then r.outcome::int4
-           when 'member' then case when r.member_id = any(${keys.shown}::int4[]) then r.member_id else ${MEMBER_OTHER} end
-           else 0
-         end as key,
-         string_agg(int4send(octet_length(r.latency_sketch)) || r.latency_sketch, '') as sketches
-    from (
-    select p.no, r.*
-      from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, latency_count, latency_sketch
-               from ${rollup(ask, "15m")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-     union all
-    select p.no, r.*
-      from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, latency_count, latency_sketch
-               from ${rollup(ask, "hour")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-     union all
-    select p.no, r.*
-      from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, latency_count, latency_sketch
-               from ${rollup(ask, "day")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-  ) r
-   where r.latency_count > 0
-     and (${keys.withOthers} or r.member_id = any(${keys.shown}::int4[]))
-   group by 1, 2`;
+  return rows.map((row) => ({
+    ...row,
+    sketches: row.sketches === null ? null : bytesOf(row.sketches),
+  }));
+}
 
 /**
  * The first members by a measure (cost: in one currency), largest first, equal ones by id; MEMBER_OTHER is never

@@ -191,6 +191,7 @@ test("no view and no function shows more than its caller may see, and none is ev
      order by p.proname`;
   assert.deepEqual(functions, [
     { name: "append_audit", definer: true, path: "search_path=pg_catalog, pg_temp", open: false },
+    { name: "exact_sum", definer: false, path: "", open: false },
     { name: "refuse_change", definer: false, path: "", open: false },
   ]);
 });
