@@ -209,6 +209,17 @@ export class LatencySketch {
     throw new RangeError("latency sketch holds fewer latencies than it counts");
   }
 
+  /** How many latencies `quantile` would tell as more than so many ms. */
+  countAbove(ms: number): number {
+    const dense = this.#dense;
+    let above = 0;
+    for (let i = (dense ?? this.#sparseBins).length - 1; i >= 0; i--) {
+      if (valueOfBin(dense === null ? (this.#sparseBins[i] ?? 0) : i) <= ms) break;
+      above += dense === null ? (this.#sparseCounts[i] ?? 0) : (dense[i] ?? 0);
+    }
+    return above;
+  }
+
   /** The bins that hold something, ascending, each with its count. */
   *bins(): Generator<readonly [bin: number, count: number]> {
     const dense = this.#dense;

@@ -38,9 +38,10 @@ export type ValueAt = (hour: number) => number | null;
  */
 export function findBaseline(valueAt: ValueAt, hour: number): Baseline | null {
   const weeks = listWeeks(valueAt, hour);
-  const trailing = listTrailing(valueAt, hour);
-  const reference = weeks.length >= WEEKS_MIN ? weeks : trailing;
-  if (weeks.length < WEEKS_MIN && trailing.length < TRAILING_HOURS_MIN) return null;
+  const isWeekly = weeks.length >= WEEKS_MIN;
+  const trailing = listTrailing(valueAt, hour, isWeekly ? RECENT_HOURS : WEEK_HOURS);
+  if (!isWeekly && trailing.length < TRAILING_HOURS_MIN) return null;
+  const reference = isWeekly ? weeks : trailing;
   const center = medianOf(reference);
   const spread = NORMAL_MAD * medianOf(reference.map((value) => Math.abs(value - center)));
   const recent =
@@ -60,7 +61,9 @@ const listWeeks = (valueAt: ValueAt, hour: number): number[] =>
 /** Hours that a baseline of an hour is made from: the same of the week, else those of the trailing week. */
 export function listBaselineHours(hasCalls: (hour: number) => boolean, hour: number): number[] {
   const weeks = WEEKS.map((week) => hour - week * WEEK_HOURS).filter(hasCalls);
-  return weeks.length >= WEEKS_MIN ? weeks : listWeekBefore(hour).filter(hasCalls);
+  return weeks.length >= WEEKS_MIN
+    ? weeks
+    : listTrailing((at) => (hasCalls(at) ? at : null), hour, WEEK_HOURS);
 }
 
 /**
@@ -72,7 +75,7 @@ export function findErrorNoise(
   errorsAt: (hour: number) => HourErrors | null,
   hour: number,
 ): { rate: number; dispersion: number } {
-  const listHours = (before: number) => listWeekBefore(before).flatMap((at) => errorsAt(at) ?? []);
+  const listHours = (before: number) => listTrailing(errorsAt, before, WEEK_HOURS);
   const earlier = listHours(hour - RECENT_HOURS);
   const hours = earlier.length < TRAILING_HOURS_MIN ? listHours(hour) : earlier;
   const keptHours = Math.ceil(hours.length * (1 - TRIMMED_SHARE));
@@ -97,12 +100,15 @@ function sizeOfLumps(hours: readonly HourErrors[]): number {
   return lone.length < LUMPS_MIN ? 0 : medianOf(lone.map((one) => one.errors));
 }
 
-/** The hours of the week before an hour, the last one first. */
-const listWeekBefore = (hour: number): number[] =>
-  Array.from({ length: WEEK_HOURS }, (_, i) => hour - 1 - i);
-
-const listTrailing = (valueAt: ValueAt, hour: number): number[] =>
-  listWeekBefore(hour).flatMap((before) => valueAt(before) ?? []);
+/** What there is of the hours of the week before an hour, the last one first; so many at most. */
+function listTrailing<T>(valueAt: (hour: number) => T | null, hour: number, most: number): T[] {
+  const values: T[] = [];
+  for (let at = hour - 1; at >= hour - WEEK_HOURS && values.length < most; at--) {
+    const value = valueAt(at);
+    if (value !== null) values.push(value);
+  }
+  return values;
+}
 
 const sumOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
 

@@ -1,4 +1,4 @@
-import { LatencySketch, valueOfBin } from "#contract";
+import { LatencySketch } from "#contract";
 import { mergeSketches } from "./calls.ts";
 
 /** One is read at a time. */
@@ -11,7 +11,9 @@ const scratch = new LatencySketch();
 export class StoredLatencies {
   readonly count: number;
   readonly #sketches: Buffer | null;
-  readonly #quantiles = new Map<number, number | null>();
+  /** The last one that was asked for. */
+  #q = -1;
+  #quantile: number | null = null;
 
   /** `count` is how many latencies the sketches hold. */
   constructor(sketches: Buffer | null, count: number) {
@@ -21,16 +23,15 @@ export class StoredLatencies {
 
   /** As LatencySketch.quantile. */
   quantile(q: number): number | null {
-    let value = this.#quantiles.get(q);
-    if (value === undefined) this.#quantiles.set(q, (value = this.#read().quantile(q)));
-    return value;
+    if (q === this.#q) return this.#quantile;
+    this.#quantile = this.#read().quantile(q);
+    this.#q = q;
+    return this.#quantile;
   }
 
   /** How many are longer than so many ms, by the values that percentiles have. */
   countSlower(ms: number): number {
-    let slower = 0;
-    for (const [bin, count] of this.#read().bins()) if (valueOfBin(bin) > ms) slower += count;
-    return slower;
+    return this.#read().countAbove(ms);
   }
 
   #read(): LatencySketch {
