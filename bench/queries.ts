@@ -2,6 +2,7 @@ import {
   getReliability,
   getTopOrgs,
   getUsage,
+  listIncidents,
   type ReliabilityQuestion,
   type UsageQuestion,
 } from "#query";
@@ -127,6 +128,11 @@ function listOrgQuestions({ database, clock, orgId, who }: Asker): Question[] {
       ...lastDays({ clock }, 1),
       granularity: "15m",
     }),
+    {
+      what: `${who}: incidents of 7 days`,
+      msMax: WEEK_MS_MAX,
+      ask: () => listIncidents(database, clock, { orgId, ...week }),
+    },
   ];
 }
 

@@ -6,7 +6,7 @@ import { askOf, type GroupKeys, NO_GROUPS, type Reading, type ReadKeys } from ".
 import { readTallies } from "./tallies.ts";
 
 /** Members and spans together up to which all are read at once and ranked here, rather than ranked first and read then. */
-const CELLS_MAX = 20_000;
+const CELLS_MAX = 10_000;
 
 /** The first groups of a window, by the measure that was asked for. */
 export async function chooseKeys(reading: Reading, window: Span): Promise<GroupKeys> {
