@@ -63,7 +63,8 @@ function* quarterOf(
 
 /**
  * acme: `web` sends broken calls of `chat` for two hours. globex: `slow` answers `batch` five times slower for as long.
- * initech: calls of eight models, too few of each to judge, fail together.
+ * initech: calls of eight models, too few of each to judge, fail together. hooli: one of twenty latencies is long, and
+ * then all are; of fifty calls one reports its own.
  */
 function createCalls(): SampleEvent[] {
   const events: SampleEvent[] = [];
@@ -100,6 +101,11 @@ function createCalls(): SampleEvent[] {
         failed: ["upstream", 2],
       }),
     );
+    for (let i = 0; i < 20; i++) {
+      const usualMs = i === 0 ? 900 : 100;
+      const caller = { org: "hooli", model: "think", client: "app" };
+      events.push(anEvent(at, { ...caller, latencyMs: isNow ? 1000 : usualMs }, ["success", 50]));
+    }
     for (let i = 0; i < 8; i++) {
       const small = { org: "initech", model: `small-${i}`, client: "app", latencyMs: 300 };
       const [failed, answered] = [isNow ? 7 : 1, isNow ? 13 : 19];
@@ -177,6 +183,29 @@ test("slow calls are counted against the model's usual p95, and laid to the clie
   assert.deepEqual(
     incident.clients?.map(({ clientId, observed }) => [clientId, observed]),
     [["batch", 48]],
+  );
+});
+
+test("a client's usual share of slow calls is one of the calls that report a latency", async () => {
+  const { incidents } = await listIncidents(db.database, clock, { ...WEEK, orgId: "hooli" });
+  assert.deepEqual(
+    incidents.map(({ kind, clients }) => [kind, clients]),
+    [
+      [
+        "latency",
+        [
+          {
+            clientId: "app",
+            requests: 8 * 1000,
+            observed: 8 * 20,
+            expected: 8,
+            excess: 152,
+            share: 1,
+            isOther: false,
+          },
+        ],
+      ],
+    ],
   );
 });
 
