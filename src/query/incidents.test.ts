@@ -64,7 +64,7 @@ function* quarterOf(
 /**
  * acme: `web` sends broken calls of `chat` for two hours. globex: `slow` answers `batch` five times slower for as long.
  * initech: calls of eight models, too few of each to judge, fail together. hooli: one of twenty latencies is long, and
- * then all are; of fifty calls one reports its own.
+ * then all are; of fifty calls one reports its own, and of ten then.
  */
 function createCalls(): SampleEvent[] {
   const events: SampleEvent[] = [];
@@ -104,7 +104,8 @@ function createCalls(): SampleEvent[] {
     for (let i = 0; i < 20; i++) {
       const usualMs = i === 0 ? 900 : 100;
       const caller = { org: "hooli", model: "think", client: "app" };
-      events.push(anEvent(at, { ...caller, latencyMs: isNow ? 1000 : usualMs }, ["success", 50]));
+      const latencyMs = isNow ? 1000 : usualMs;
+      events.push(anEvent(at, { ...caller, latencyMs }, ["success", isNow ? 10 : 50]));
     }
     for (let i = 0; i < 8; i++) {
       const small = { org: "initech", model: `small-${i}`, client: "app", latencyMs: 300 };
@@ -196,7 +197,7 @@ test("a client's usual share of slow calls is one of the calls that report a lat
         [
           {
             clientId: "app",
-            requests: 8 * 1000,
+            requests: 8 * 200,
             observed: 8 * 20,
             expected: 8,
             excess: 152,
