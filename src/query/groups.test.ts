@@ -212,3 +212,30 @@ test("by error class: one row per class, one for what did not fail, and the figu
   assert.equal(failed.groups?.at(-1)?.errorClass, null);
   assert.equal(failed.groups?.at(-1)?.status, undefined);
 });
+
+test("whether groups are ranked before they are read, or after, for their members are few, they are the same", async () => {
+  const start = new Date(TO.getTime() - 30 * 86_400_000).toISOString();
+  const ask = { orgId: "acme", start, end: TO.toISOString(), timeZone: "UTC" };
+  const listGroups = async (granularity: "15m" | "day") => {
+    const found: unknown[] = [];
+    for (const orderBy of ORDERS) {
+      for (const groupBy of ["actor", "client", "model"] as const) {
+        const top = { groupBy, orderBy, granularity, limit: 2 };
+        const { groups = [] } = await getUsage(db.database, clock, { ...ask, ...top });
+        assert.equal(groups.length, 3);
+        found.push(groups.map(({ series: _, ...group }) => group));
+        const calls = await getReliability(db.database, clock, { ...ask, ...top });
+        found.push(calls.groups);
+      }
+    }
+    return found;
+  };
+  const ofFew = await listGroups("day");
+  assert.deepEqual(await listGroups("15m"), ofFew);
+  await db.database.sql`
+    insert into dictionary (org_id, kind, value)
+    select org.id, kind, 'idle-' || n
+      from org, generate_series(1, 3) as kind, generate_series(1, 10000) as n
+     where external_id = 'acme'`;
+  assert.deepEqual(await listGroups("day"), ofFew);
+});
