@@ -223,7 +223,7 @@ test("whether groups are ranked before they are read, or after, for their member
         const top = { groupBy, orderBy, granularity, limit: 2 };
         const { groups = [] } = await getUsage(db.database, clock, { ...ask, ...top });
         assert.equal(groups.length, 3);
-        found.push(groups.map(({ series: _, ...group }) => group));
+        found.push(groups.map((group) => ({ ...group, series: [] })));
         const calls = await getReliability(db.database, clock, { ...ask, ...top });
         found.push(calls.groups);
       }
