@@ -6,7 +6,7 @@ import { createApiClient, type ApiClient } from "./api-client.ts";
 import { parseArguments } from "./arguments.ts";
 import { type Command, type CommandIo, EXIT, UsageError } from "./command.ts";
 import { describeSample } from "./demo/guide.ts";
-import { type DemoDeps, loadHistory, runLive } from "./demo/load.ts";
+import { createDemoOrgs, type DemoDeps, loadHistory, runLive } from "./demo/load.ts";
 import { type DemoMarker, findMarker, writeMarker } from "./demo/marker.ts";
 import { SLOT_MS } from "./demo/rhythm.ts";
 import { createTraffic } from "./demo/traffic.ts";
@@ -126,6 +126,7 @@ async function runDemo(
   const deps: DemoDeps = { client, traffic, clock, progress, signal: io.signal, random: io.random };
 
   await writeMarker(app.dataDir, sample);
+  await createDemoOrgs(client);
   const range = missingRange(sample, clock.now(), options.retentionDays);
   if (range !== undefined) await load(deps, range, options, io);
   await writeMarker(app.dataDir, { ...sample, coveredUntilMs: clock.now() });

@@ -81,18 +81,29 @@ test("the demo's answers are exactly those of the history it made; a second star
 
     const expected = nothingExpected();
     const traffic = createTraffic({ seed: 1, startMs: fromMs, days: 3, callsPerSecond: 20 });
-    for (const chunk of traffic.history({ fromMs, untilMs }, expected)) void chunk;
-    assert.equal(expected.accepted, accepted);
     // Live traffic may still reach yesterday around midnight, never the day before.
     const day = new Date(fromMs).toISOString().slice(0, 10);
+    const teams = createTeamCount(day);
+    for (const { text } of traffic.history({ fromMs, untilMs }, expected)) teams.add(text);
+    assert.equal(expected.accepted, accepted);
     const cells = [...expected.cells.values()].filter((cell) => cell.day === day);
     assert.equal(new Set(cells.map((cell) => cell.orgId)).size, 8);
-    for (const orgId of new Set(cells.map((cell) => cell.orgId)))
+    for (const orgId of new Set(cells.map((cell) => cell.orgId))) {
       await compareOrg(
         started,
         cells.filter((cell) => cell.orgId === orgId),
         fromMs,
       );
+      const path = `orgs/${orgId}/tags?tagKey=team&${dayQuery(fromMs)}`;
+      const { groups } = await get<{ groups: { tag: string | null; requests: number }[] }>(
+        started,
+        path,
+      );
+      assert.deepEqual(
+        Object.fromEntries(groups.map(({ tag, requests }) => [String(tag), requests])),
+        Object.fromEntries(teams.byOrg.get(orgId) ?? []),
+      );
+    }
 
     await lineOf(cli, "live");
     await waitFor(async () =>
@@ -120,15 +131,41 @@ test("the demo's answers are exactly those of the history it made; a second star
   );
 });
 
+const dayQuery = (dayMs: number): string =>
+  `start=${new Date(dayMs).toISOString()}&end=${new Date(dayMs + DAY_MS).toISOString()}`;
+
+/** Calls of a day by org and team, "null" for those of none, as the first event of each id says. */
+function createTeamCount(day: string) {
+  const seen = new Set<string>();
+  const byOrg = new Map<string, Map<string, number>>();
+  const add = (text: string): void => {
+    for (const line of text.trimEnd().split("\n")) {
+      if (!line.includes(`"occurred_at":"${day}`) || line.includes('"latency_ms":-')) continue;
+      const event: {
+        event_id: string;
+        org_id: string;
+        requests?: number;
+        metadata?: { team: string };
+      } = JSON.parse(line);
+      const id = `${event.org_id}/${event.event_id}`;
+      if (seen.has(id)) continue;
+      seen.add(id);
+      const teams = byOrg.get(event.org_id) ?? new Map<string, number>();
+      const team = String(event.metadata?.team ?? null);
+      byOrg.set(event.org_id, teams.set(team, (teams.get(team) ?? 0) + (event.requests ?? 1)));
+    }
+  };
+  return { byOrg, add };
+}
+
 async function compareOrg(
   started: Started,
   cells: readonly ExpectedCell[],
   dayMs: number,
 ): Promise<void> {
-  const [start, end] = [new Date(dayMs).toISOString(), new Date(dayMs + DAY_MS).toISOString()];
   const { groups } = await get<Usage>(
     started,
-    `orgs/${cells[0]?.orgId}/usage?start=${start}&end=${end}&granularity=day&groupBy=model`,
+    `orgs/${cells[0]?.orgId}/usage?${dayQuery(dayMs)}&granularity=day&groupBy=model`,
   );
   const pick = (one: Omit<Measures, "cost" | "modelId">, modelId: string, costNano: number) => ({
     modelId,

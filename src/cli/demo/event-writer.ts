@@ -5,6 +5,8 @@ import {
   DEMO_CLIENTS,
   DEMO_MODELS,
   DEMO_ORGS,
+  DEMO_TAG_KEY,
+  DEMO_TEAMS,
   type DemoClient,
   type DemoModel,
   type DemoOrg,
@@ -195,6 +197,8 @@ function head(random: Random, call: DemoCall): string {
     const skewed = random.unit();
     const actor = 1 + Math.floor(skewed * skewed * org.actors);
     text += `,"actor_id":"u-${String(actor).padStart(4, "0")}"`;
+    const team = DEMO_TEAMS[actor % (DEMO_TEAMS.length + 1)];
+    if (team !== undefined) text += `,"metadata":{"${DEMO_TAG_KEY}":"${team}"}`;
   }
   if (requests > 1) text += `,"requests":${requests}`;
   return text;

@@ -1,7 +1,7 @@
 import { relative } from "node:path";
 import { formatCount, formatTable } from "../table.ts";
 import type { DemoIncident } from "./incidents.ts";
-import { DEMO_MODELS, DEMO_ORGS } from "./world.ts";
+import { DEMO_MODELS, DEMO_ORGS, DEMO_TAG_KEY } from "./world.ts";
 
 /** What the guide speaks of. Times in milliseconds since the Unix epoch. */
 export type GuideFacts = {
@@ -49,6 +49,7 @@ export function describeSample({ url, keyFile, startMs, days, incidents }: Guide
         [...zones].map(([zone, orgs]) => [zone, orgs.join(", ")]),
       ),
     `Usage of a month by day and model:\n${ask(`orgs/acme/usage?${month}&granularity=day&groupBy=model&timeZone=America/New_York`)}`,
+    `Which of its teams use most, by what events say in their metadata (${DEMO_TAG_KEY}):\n${ask(`orgs/acme/tags?${month}&tagKey=${DEMO_TAG_KEY}`)}`,
     ...shown,
     `Who uses most:\n${ask(`system/orgs?${month}`)}`,
     `Events that were refused or contradict others:\n${ask("orgs/acme/quarantine")}`,

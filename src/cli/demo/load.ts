@@ -1,10 +1,13 @@
+import { z } from "zod";
 import { type Clock, sleepMs } from "#kernel";
-import type { ApiClient } from "../api-client.ts";
+import { type ApiClient, ApiProblem } from "../api-client.ts";
+import { jsonBody } from "../api-list.ts";
 import { createEventSender, type EventResult, type EventSender } from "../event-sender.ts";
 import type { Progress } from "../progress.ts";
 import { formatNumber } from "../table.ts";
 import { SLOT_MS } from "./rhythm.ts";
 import { nothingExpected, type Expected, type Traffic } from "./traffic.ts";
+import { DEMO_ORGS, DEMO_TAG_KEY } from "./world.ts";
 
 /** What sending sample traffic needs. */
 export type DemoDeps = {
@@ -28,6 +31,20 @@ const IN_FLIGHT_MAX = 3;
 const TICK_MS = 250;
 /** A pause longer than this (the machine slept, the service was away) is not caught up with. */
 const CATCH_UP_MS_MAX = 3000;
+
+/**
+ * Makes the sample's orgs, with the tag key that its events have: it counts from the moment it is declared. One that is
+ * there stays as it is.
+ */
+export async function createDemoOrgs(client: ApiClient): Promise<void> {
+  for (const { id } of DEMO_ORGS) {
+    const org = jsonBody({ orgId: id, tagKeys: [DEMO_TAG_KEY] });
+    const request = { method: "POST", path: "/analytics/v1/admin/orgs", ...org } as const;
+    await client.request(request, z.looseObject({})).catch((error: unknown) => {
+      if (!(error instanceof ApiProblem) || error.code !== "already_exists") throw error;
+    });
+  }
+}
 
 /** Sends the sample's history through the API, as any producer would. Throws when stopped or the service is gone. */
 export async function loadHistory(

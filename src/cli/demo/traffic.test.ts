@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { formatNano } from "./event-writer.ts";
 import { createRandom, uuid7 } from "./random.ts";
 import { createTraffic, type Expected, nothingExpected, type Traffic } from "./traffic.ts";
+import { DEMO_ORGS, DEMO_TEAMS } from "./world.ts";
 
 const DAY_MS = 86_400_000;
 const START = Date.parse("2026-11-09T00:00:00Z");
@@ -16,6 +17,8 @@ type Sent = {
   org_id: string;
   model_id: string;
   client_id: string;
+  actor_id?: string;
+  metadata?: { team: string };
   requests?: number;
   input_tokens?: number;
   cache_read_tokens?: number;
@@ -131,6 +134,22 @@ test("there are 8 orgs in three zones and 12 models, and no event lies outside t
   for (const { occurred_at } of EVENTS) {
     const at = Date.parse(occurred_at);
     assert.ok(at >= START && at <= UNTIL, occurred_at);
+  }
+});
+
+test("people are of one team each, some of none; every org has all teams, and jobs have none", () => {
+  const teams = new Map<string, string | undefined>();
+  for (const { org_id, actor_id, metadata } of EVENTS) {
+    if (actor_id === undefined) assert.equal(metadata, undefined);
+    else {
+      const who = `${org_id}/${actor_id}`;
+      if (teams.has(who)) assert.equal(metadata?.team, teams.get(who), who);
+      teams.set(who, metadata?.team);
+    }
+  }
+  for (const { id } of DEMO_ORGS) {
+    const own = [...teams].filter(([who]) => who.startsWith(`${id}/`)).map(([, team]) => team);
+    assert.deepEqual(new Set(own), new Set([...DEMO_TEAMS, undefined]), id);
   }
 });
 

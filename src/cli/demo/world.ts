@@ -98,6 +98,11 @@ const org = (
   clients,
 });
 
+/** The key of metadata that usage of the sample is broken down by. */
+export const DEMO_TAG_KEY = "team";
+/** Whom people work for; some of them, and jobs that act for nobody, are in no team. */
+export const DEMO_TEAMS = ["search", "support", "growth", "platform", "research"] as const;
+
 export const DEMO_ORGS: readonly DemoOrg[] = [
   org(
     "acme",
