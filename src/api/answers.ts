@@ -63,14 +63,24 @@ export const memberParameters = {
   actorId: listParameter(text, LIST_ITEMS_MAX, "Only this actor, or (none); may be repeated."),
 };
 
+const tag = z
+  .string()
+  .max(TEXT_CHARACTERS_MAX)
+  .regex(/^[A-Za-z0-9_.-]{1,64}=[^\0]*$/, "must be KEY=VALUE, for example team=search");
 export const tagParameter = listParameter(
-  z
-    .string()
-    .max(TEXT_CHARACTERS_MAX)
-    .regex(/^[A-Za-z0-9_.-]{1,64}=[^\0]*$/, "must be KEY=VALUE, for example team=search"),
+  tag,
   LIST_ITEMS_MAX,
   "Only calls with this value of a tag key that the org has declared, as KEY=VALUE; (none) and (other) are values too; may be repeated for values of one key. tag:KEY=VALUE is another way to write tag=KEY=VALUE.",
 );
+
+const REFUSED =
+  "Refused: this report is by model, and usage is kept per model, per client, per actor and per tag key, not per pair of these.";
+/** Filters of other reports, which one by model refuses and says why. */
+export const refusedParameters = {
+  clientId: listParameter(text, LIST_ITEMS_MAX, REFUSED),
+  actorId: listParameter(text, LIST_ITEMS_MAX, REFUSED),
+  tag: listParameter(tag, LIST_ITEMS_MAX, REFUSED),
+};
 
 const asList = (value: unknown): unknown[] => (Array.isArray(value) ? value : [value]);
 

@@ -49,6 +49,8 @@ const ROUTES: Record<string, Line> = {
   "GET /analytics/v1/orgs/:orgId/models": ["usage:read", "own"],
   "GET /analytics/v1/orgs/:orgId/users": ["usage:read", "own"],
   "GET /analytics/v1/orgs/:orgId/clients": ["usage:read", "own"],
+  // Without a tag key it refuses whoever is let in.
+  "GET /analytics/v1/orgs/:orgId/tags": ["usage:read", "own", 400],
   "GET /analytics/v1/orgs/:orgId/spend/change": ["spend:read", "own"],
   "GET /analytics/v1/orgs/:orgId/spend/unpriced": ["spend:read", "own"],
   "GET /analytics/v1/orgs/:orgId/freshness": ["usage:read", "own"],

@@ -35,7 +35,11 @@ const timeParameters = {
 
 const member = z.string().min(1).max(TEXT_CHARACTERS_MAX);
 const models = listParameter(modelIdField, LIST_ITEMS_MAX, "Only these models.");
-const lineItems = listParameter(modelIdField, LIST_ITEMS_MAX, "Only these line items: models.");
+const lineItems = listParameter(
+  modelIdField,
+  LIST_ITEMS_MAX,
+  "Only these line items, which are models as a whole: what they cost is not kept per kind of token.",
+);
 const users = listParameter(member, LIST_ITEMS_MAX, "Only these users: actors of events.");
 const keys = listParameter(member, LIST_ITEMS_MAX, "Only these API keys: clients of events.");
 const projects = listParameter(
@@ -55,9 +59,9 @@ const memberParameters = {
 };
 
 const usageFields = listParameter(
-  z.enum(["project_id", "user_id", "api_key_id", "model", "batch", "service_tier"]),
+  z.enum(["project_id", "user_id", "api_key_id", "model", "batch", "service_tier", "api_source"]),
   LIST_ITEMS_MAX,
-  "One of model, user_id and api_key_id, and project_id if wanted. batch and service_tier are not known here: null.",
+  "One of model, user_id and api_key_id, and any of the others. batch and service_tier are not known here (null); api_source is unlabeled.",
 );
 
 /** What GET /v1/organization/usage/completions takes. */
@@ -79,9 +83,9 @@ export const usageQuery = z.strictObject({
 });
 
 const costsFields = listParameter(
-  z.enum(["project_id", "line_item", "user_id", "api_key_id"]),
+  z.enum(["project_id", "line_item", "user_id", "api_key_id", "api_source"]),
   LIST_ITEMS_MAX,
-  "One of line_item (the model), user_id and api_key_id, and project_id if wanted.",
+  "One of line_item (the model), user_id and api_key_id, and any of the others. api_source is unlabeled.",
 );
 
 /** What GET /v1/organization/costs takes. */

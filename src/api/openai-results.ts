@@ -5,6 +5,10 @@ const count = z.int().min(0);
 const groupField = (name: string) =>
   z.string().nullable().describe(`With group_by=${name}; else null.`);
 const unknownField = z.null().describe("Not known here.");
+const sourceField = z
+  .literal("unlabeled")
+  .nullable()
+  .describe("With group_by=api_source, as no source is known here; else null.");
 
 const completionsResult = z.object({
   object: z.literal("organization.usage.completions.result"),
@@ -20,6 +24,7 @@ const completionsResult = z.object({
   model: groupField("model"),
   batch: unknownField,
   service_tier: unknownField,
+  api_source: sourceField,
 });
 
 const costsResult = z.object({
@@ -28,12 +33,13 @@ const costsResult = z.object({
     value: z.number().describe("Every digit of the exact amount."),
     currency: z.string().describe("ISO 4217, in small letters."),
   }),
-  line_item: groupField("line_item"),
+  line_item: groupField("line_item").describe("With group_by=line_item, the model; else null."),
   project_id: groupField("project_id"),
   user_id: groupField("user_id"),
   api_key_id: groupField("api_key_id"),
   quantity: unknownField,
   quantity_unit: unknownField,
+  api_source: sourceField,
 });
 
 const pageOfResults = <Result extends z.ZodType>(result: Result, id: string) =>
@@ -64,12 +70,18 @@ export type ResultField =
   | "model"
   | "line_item"
   | "batch"
-  | "service_tier";
+  | "service_tier"
+  | "api_source";
 
 /** Whose results these are, and what they are grouped by. */
 export type ResultScope = { orgId: string; fields: ReadonlySet<ResultField> };
 
-type Names = Record<Exclude<ResultField, "batch" | "service_tier">, string | null>;
+type Names = Record<
+  Exclude<ResultField, "batch" | "service_tier" | "api_source">,
+  string | null
+> & {
+  api_source: "unlabeled" | null;
+};
 
 /** The name of a group in each field that was asked for, null in all others. */
 function namesOf({ orgId, fields }: ResultScope, group: GroupKey | undefined): Names {
@@ -81,6 +93,7 @@ function namesOf({ orgId, fields }: ResultScope, group: GroupKey | undefined): N
     api_key_id: of("api_key_id", group?.clientId),
     model: of("model", group?.modelId),
     line_item: of("line_item", group?.modelId),
+    api_source: fields.has("api_source") ? "unlabeled" : null,
   };
 }
 
@@ -105,6 +118,7 @@ export const formatCompletions: FormatResults = (names, measures) => {
     model: names.model,
     batch: null,
     service_tier: null,
+    api_source: names.api_source,
   };
   return [JSON.stringify(result)];
 };
@@ -118,6 +132,7 @@ export const formatCosts: FormatResults = (names, { cost, otherCosts }) => {
     api_key_id: names.api_key_id,
     quantity: null,
     quantity_unit: null,
+    api_source: names.api_source,
   };
   return [cost, ...otherCosts]
     .filter(({ amount }) => /[1-9]/.test(amount))

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isZone, orgIdField } from "#contract";
+import type { ErrorClass, Status } from "#query";
 
 /** A path that names an org. */
 export const orgParams = z.strictObject({ orgId: orgIdField });
@@ -32,6 +33,29 @@ export const listParameter = <Item extends z.ZodType>(
       z.array(item).max(itemsMax).optional(),
     )
     .describe(description);
+
+type FilterParameters = {
+  modelId?: readonly string[] | undefined;
+  clientId?: readonly string[] | undefined;
+  actorId?: readonly string[] | undefined;
+  tag?: readonly string[] | undefined;
+  status?: readonly Status[] | undefined;
+  errorClass?: readonly ErrorClass[] | undefined;
+};
+
+/** What a report is asked, its filters in the words of questions. */
+export function questionOf<Query extends FilterParameters>(query: Query) {
+  const { modelId, clientId, actorId, tag, status, errorClass, ...rest } = query;
+  return {
+    ...rest,
+    modelIds: modelId,
+    clientIds: clientId,
+    actorIds: actorId,
+    tags: tag,
+    statuses: status,
+    errorClasses: errorClass,
+  };
+}
 
 /** The answers of a route whose report comes as JSON or, with `Accept: text/csv`, as a table. */
 export const asReport = <Schema extends z.ZodType>(schema: Schema) => ({

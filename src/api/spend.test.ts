@@ -10,8 +10,10 @@ const MONEY = /cost|currency|price|amount/i;
 
 async function filledApi(): Promise<TestApi> {
   const api = await testApi();
+  await api.createOrg("acme");
+  await api.declareTags("acme", ["team"]);
   await api.send([
-    anEvent({ cost_estimate: "0.25" }),
+    anEvent({ cost_estimate: "0.25", metadata: { team: "search" } }),
     anEvent({ model_id: "chat-large", cost_estimate: "1.5" }),
   ]);
   await api.fold();
@@ -35,6 +37,7 @@ const REPORTS = [
   `models?${DAY}`,
   `users?${DAY}`,
   `clients?${DAY}`,
+  `tags?${DAY}&tagKey=team`,
 ];
 
 test("without spend:read no answer tells money, in JSON or CSV, and nothing else is missing", async () => {
@@ -126,8 +129,9 @@ test("S3: the members of an answer are these, by role", async () => {
 test("without spend:read nothing is ranked by money", async () => {
   await using api = await filledApi();
   const engineer = await api.keyFor({ orgId: "acme", roles: ["engineer"] });
-  for (const report of ["usage", "models", "reliability"]) {
-    const path = `/analytics/v1/orgs/acme/${report}?${DAY}&orderBy=cost`;
+  for (const report of ["usage", "models", "tags", "reliability"]) {
+    const key = report === "tags" ? "&tagKey=team" : "";
+    const path = `/analytics/v1/orgs/acme/${report}?${DAY}${key}&orderBy=cost`;
     const { status, body } = await api.ask<Problem>(path, { key: engineer });
     assert.deepEqual([status, body.code], [403, "forbidden"], report);
     assert.equal(body.errors[0]?.pointer, "/query/orderBy");

@@ -57,6 +57,7 @@ test("S15: whoever belongs to no org is in the org's audit log with each read, b
 test("every way to read an org from outside of it leaves a trace there", async () => {
   await using api = await testApi();
   await api.send([anEvent(), { ...anEvent(), requests: -1 }]);
+  await api.declareTags("acme", ["team"]);
   await api.fold();
   const page = await api.ask<{ items: { id: number }[] }>("/analytics/v1/orgs/acme/quarantine");
   const id = page.body.items[0]?.id;
@@ -66,6 +67,7 @@ test("every way to read an org from outside of it leaves a trace there", async (
     "/models",
     "/users",
     "/clients",
+    "/tags?tagKey=team",
     "/reliability",
     "/freshness",
     "/quarantine",

@@ -59,6 +59,8 @@ export type TestApi = AsyncDisposable & {
   /** Makes an org, unless it is there. */
   createOrg(orgId: string): Promise<void>;
   setStatus(orgId: string, status: OrgStatus): Promise<void>;
+  /** Declares the keys of metadata that an org's usage is broken down by. */
+  declareTags(orgId: string, tagKeys: readonly string[]): Promise<void>;
   /** A key of an org, which is made with it, or (null) of no org. */
   keyFor(key: KeyOrder): Promise<string>;
   /** Posts events as a JSON array. */
@@ -222,6 +224,9 @@ export async function testApi(options: TestApiOptions = {}): Promise<TestApi> {
     setStatus: async (orgId, status) => {
       await identity.orgs.setStatus(caller, orgId, status);
       await ingestor.refreshOrgs();
+    },
+    declareTags: async (orgId, tagKeys) => {
+      await identity.orgs.update(caller, orgId, { tagKeys });
     },
     keyFor: async ({ orgId, roles, ...key }) => {
       if (orgId !== null) await createOrg(orgId);

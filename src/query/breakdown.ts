@@ -4,22 +4,23 @@ import type { BreakdownAnswer } from "./answers.ts";
 import { readGroups } from "./group-keys.ts";
 import { changeOf, measuresOf, shareOf, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
-import type { BreakdownQuestion } from "./questions.ts";
+import { type BreakdownQuestion, isByTag, type TagGrouping } from "./questions.ts";
 import { bucketOf, moneyFrameOf, nameGroups, orderKeys, withReading } from "./reading.ts";
 import { readTallies } from "./tallies.ts";
 import { elapsedOf } from "./usage.ts";
 
 /**
- * An org's usage by model, client or actor over a window: the first by a measure and one row for the rest, so that
- * the column adds up to the totals; each with its share, and its change against the same elapsed part of the period
- * before. Throws Failure as `getUsage` does.
+ * An org's usage by model, client, actor or the values of a tag key over a window: the first by a measure and one row
+ * for the rest, so that the column adds up to the totals; each with its share, and its change against the same elapsed
+ * part of the period before. Throws Failure as `getUsage` does.
  */
 export async function getBreakdown(
   database: Database,
   clock: Clock,
-  question: BreakdownQuestion & { orgId: string; by: "model" | "client" | "actor" },
+  question: BreakdownQuestion & { orgId: string; by: "model" | "client" | "actor" | TagGrouping },
 ): Promise<BreakdownAnswer> {
-  const plan = planOf({ ...question, groupBy: question.by }, "org");
+  const { by } = question;
+  const plan = planOf({ ...question, groupBy: by }, "org", isByTag(by) ? "tagKey" : "path");
   return await withReading({ database, clock }, { ...question, plan }, async (reading) => {
     const { window, org } = reading;
     const spans = elapsedOf(reading);

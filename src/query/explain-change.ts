@@ -29,8 +29,8 @@ import {
 } from "./spend-parts.ts";
 import { elapsedOf } from "./usage.ts";
 
-/** When, which calls (of models: clients and actors are not kept per model), and how many models stand alone. */
-export type SpendChangeQuestion = Omit<BreakdownQuestion, "clientIds" | "actorIds" | "orderBy">;
+/** When, which calls (a filter that is not kept per model is refused), and how many models stand alone. */
+export type SpendChangeQuestion = Omit<BreakdownQuestion, "orderBy">;
 
 /** What has a cost in the org's currency, and that cost. */
 export type SpendAnswer = { pricedRequests: number; pricedTokens: number; cost: Amount };
@@ -75,7 +75,7 @@ export async function getSpendChange(
   clock: Clock,
   question: SpendChangeQuestion & { orgId: string },
 ): Promise<SpendChangeAnswer> {
-  const plan = planOf({ ...question, groupBy: "model" }, "org");
+  const plan = planOf({ ...question, groupBy: "model" }, "org", "path");
   return await withReading({ database, clock }, { ...question, plan }, async (reading) => {
     const spans = elapsedOf(reading);
     const explained = spans && (await explain(reading, spans));

@@ -154,17 +154,20 @@ test("breakdowns and all orgs together add up as well, whatever the filter, zone
       shown,
       systemGroupings,
       bases,
-      async (window, top, groupBy, basis) => {
+      fc.record(FILTERS),
+      async (window, top, groupBy, basis, filters) => {
         await setBasis(basis);
-        for (const by of ["model", "client", "actor"] as const) {
-          const { granularity: _, ...span } = window;
-          const answer = await getBreakdown(db.database, clock, {
-            orgId: "acme",
-            ...span,
-            ...top,
-            by,
-          });
+        const { granularity: _, ...span } = window;
+        for (const by of ["model", "client", "actor", "tag:team"] as const) {
+          const filter = filters[isByTag(by) ? "tag" : by];
+          const ask = { orgId: "acme", ...span, ...filter, ...top };
+          const answer = await getBreakdown(db.database, clock, { ...ask, by });
           assert.deepEqual(sumUsageOf(answer.groups), sumUsageOf([answer.totals]));
+          const usage = await getUsage(db.database, clock, { ...ask, groupBy: by });
+          assert.deepEqual(
+            answer.groups.map(({ share: _share, change: _change, ...group }) => group),
+            usage.groups?.map(({ series: _series, ...group }) => group),
+          );
         }
         const all = await getSystemUsage(db.database, clock, { ...window, ...top, groupBy });
         assert.deepEqual(sumUsageOf(all.groups ?? []), sumUsageOf([all.totals]));

@@ -7,7 +7,7 @@ import { findSpikes, type SeriesMap, type Spike } from "./incident-detector.ts";
 import { BASELINE_MS, readSeries } from "./incident-reading.ts";
 import { INCIDENT_KINDS, type IncidentKind } from "./incident-series.ts";
 import { planOf } from "./plan.ts";
-import type { WindowQuestion } from "./questions.ts";
+import type { Filters, WindowQuestion } from "./questions.ts";
 import { EVERY_ORG, moneyFrameOf, type Reading, withReading } from "./reading.ts";
 
 const DAY_MS = 86_400_000;
@@ -27,10 +27,14 @@ type IncidentsAnswer = {
   reconciliation: Reconciliation;
 };
 
-/** Which incidents: those that overlap the window, of one kind or (left out) of both. */
-type IncidentsQuestion = Omit<WindowQuestion, "granularity"> & {
-  kind?: IncidentKind | undefined;
-};
+/**
+ * Which incidents: those that overlap the window, of one kind or (left out) of both. They are found model by model: a
+ * filter that is not kept per model is refused.
+ */
+type IncidentsQuestion = Omit<WindowQuestion, "granularity"> &
+  Pick<Filters, "clientIds" | "actorIds" | "tags"> & {
+    kind?: IncidentKind | undefined;
+  };
 
 /**
  * An org's incidents over a window, found in quarters of an hour of which everything is counted. Every window shows
@@ -55,7 +59,8 @@ async function answerIncidents(
   clock: Clock,
   question: IncidentsQuestion & { orgId: string | typeof EVERY_ORG },
 ): Promise<IncidentsAnswer> {
-  const plan = planOf({}, question.orgId === EVERY_ORG ? "system" : "org");
+  const scope = question.orgId === EVERY_ORG ? "system" : "org";
+  const plan = planOf({ ...question, groupBy: "model" }, scope, "path");
   const ask = { ...question, granularity: "15m", plan } as const;
   return await withReading({ database, clock }, ask, async (read) => {
     const reading = await withBothConsumers(read);

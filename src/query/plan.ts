@@ -35,11 +35,19 @@ export type Plan = {
   orderBy: Order;
 };
 
+/** What of a request says what an answer is grouped by: a parameter, or the path of a report that has one grouping. */
+type GroupedBy = "groupBy" | "tagKey" | "path";
+
 /**
- * Chooses the rollups. Throws Failure `unsupported_combination` when no kept rollup can answer exactly (they are
- * kept per model, per client and per actor, not per pair of these), and `invalid_request` for a limit out of range.
+ * Chooses the rollups. Throws Failure `unsupported_combination` when no kept rollup can answer exactly (they are kept
+ * per model, per client, per actor and per tag key, not per pair of these), and `invalid_request` for a limit out of
+ * range.
  */
-export function planOf(question: Filters & Groups, scope: "org" | "system"): Plan {
+export function planOf(
+  question: Filters & Groups,
+  scope: "org" | "system",
+  groupedBy: GroupedBy = "groupBy",
+): Plan {
   const filters = [
     { parameter: "modelId", dimension: "model", words: question.modelIds },
     { parameter: "clientId", dimension: "client", words: question.clientIds },
@@ -53,9 +61,10 @@ export function planOf(question: Filters & Groups, scope: "org" | "system"): Pla
   );
   if (grouping !== null && !isByOutcome(grouping)) {
     const dimension = isByTag(grouping) ? "tag" : grouping;
-    if (!wanted.has(dimension)) wanted.set(dimension, "groupBy");
+    if (!wanted.has(dimension)) wanted.set(dimension, groupedBy);
   }
-  if (wanted.size > 1) throw unsupported([...wanted.values()], PAIR_MESSAGE);
+  if (wanted.size > 1)
+    throw unsupported([...wanted.values()], pairMessage(groupedBy === "path" ? grouping : null));
   const [dimension = "org"] = wanted.keys();
   if (scope === "system" && dimension !== "org" && dimension !== "model") {
     throw unsupported(
@@ -74,7 +83,7 @@ export function planOf(question: Filters & Groups, scope: "org" | "system"): Pla
   return {
     dimension,
     words: dimension === "tag" ? wordsOf(tags) : (used[0]?.words ?? null),
-    tag: tagOf(grouping, tags),
+    tag: tagOf(grouping, tags, groupedBy),
     outcomes: outcomesOf(question.statuses, question.errorClasses),
     grouping,
     limit,
@@ -95,27 +104,38 @@ function parseTag(text: string): { key: string; value: string } {
 const wordsOf = (tags: readonly { value: string }[]): string[] | null =>
   tags.length === 0 ? null : tags.map(({ value }) => value);
 
-function tagOf(grouping: Grouping | null, tags: readonly { key: string }[]): Plan["tag"] {
+function tagOf(
+  grouping: Grouping | null,
+  tags: readonly { key: string }[],
+  groupedBy: GroupedBy,
+): Plan["tag"] {
   const named = tags.map(({ key }) => ({ key, parameter: "tag" }));
   if (grouping !== null && isByTag(grouping))
-    named.push({ key: tagKeyOf(grouping), parameter: "groupBy" });
+    named.push({ key: tagKeyOf(grouping), parameter: groupedBy });
   const [first = null] = named;
   if (named.some(({ key }) => key !== first?.key))
-    throw unsupported([...new Set(named.map(({ parameter }) => parameter))], PAIR_MESSAGE);
+    throw unsupported([...new Set(named.map(({ parameter }) => parameter))], pairMessage(null));
   return first;
 }
 
-const PAIR_MESSAGE =
-  "usage is kept per model, per client, per actor and per tag key, not per pair of these: filter and group by one of them, " +
-  "which may be combined with status and errorClass";
+/** `only`: what the report is always grouped by, whoever asks. */
+function pairMessage(only: Grouping | null): string {
+  const kept =
+    "usage is kept per model, per client, per actor and per tag key, not per pair of these";
+  return only === null
+    ? `${kept}: filter and group by one of them, which may be combined with status and errorClass`
+    : `${kept}, and this report is by ${only}: ask for usage or reliability to filter by another`;
+}
 
 function unsupported(parameters: readonly string[], message: string): Failure {
   return new Failure("unsupported_combination", message, {
-    details: parameters.map((name) => ({
-      pointer: `/query/${name}`,
-      code: "unsupported_combination",
-      message,
-    })),
+    details: parameters
+      .filter((name) => name !== "path")
+      .map((name) => ({
+        pointer: `/query/${name}`,
+        code: "unsupported_combination",
+        message,
+      })),
   });
 }
 

@@ -74,7 +74,7 @@ export type ReliabilityQuestion = WindowQuestion &
     requireComplete?: boolean | undefined;
   };
 
-export type BreakdownQuestion = Omit<UsageQuestion, "groupBy" | "granularity" | "compare" | "tags">;
+export type BreakdownQuestion = Omit<UsageQuestion, "groupBy" | "granularity" | "compare">;
 
 /** Across orgs; clients, actors and tags are an org's own and cannot be asked for. */
 export type SystemUsageQuestion = Omit<

@@ -4,7 +4,7 @@ import { type Database, listUnpricedSince, sumUnpriced, type UnpricedSums } from
 import type { Freshness, Pricing, Reconciliation, WindowAnswer } from "./answers.ts";
 import { ratioOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
-import type { WindowQuestion } from "./questions.ts";
+import type { Filters, WindowQuestion } from "./questions.ts";
 import {
   askOf,
   EVERY_ORG,
@@ -16,11 +16,12 @@ import {
 
 const DAY_MS = 86_400_000;
 
-/** When, and how many models stand alone. */
-type UnpricedQuestion = Omit<WindowQuestion, "granularity"> & {
-  limit?: number | undefined;
-  requireComplete?: boolean | undefined;
-};
+/** When, and how many models stand alone. A filter that is not kept per model is refused. */
+type UnpricedQuestion = Omit<WindowQuestion, "granularity"> &
+  Pick<Filters, "clientIds" | "actorIds" | "tags"> & {
+    limit?: number | undefined;
+    requireComplete?: boolean | undefined;
+  };
 
 /** The six classes add up to `totalTokens`. */
 const CLASSES = [
@@ -80,7 +81,7 @@ async function answerUnpriced(
   question: UnpricedQuestion & { orgId: string | typeof EVERY_ORG },
 ): Promise<UnpricedAnswer> {
   const scope = question.orgId === EVERY_ORG ? "system" : "org";
-  const plan = planOf({ groupBy: "model", limit: question.limit }, scope);
+  const plan = planOf({ ...question, groupBy: "model" }, scope, "path");
   return await withReading({ database, clock }, { ...question, plan }, async (reading) => {
     const all = await sumUnpriced(reading.tx.sql, await askOf(reading, [reading.window]));
     const allRequests = all.reduce((sum, row) => sum + row.allRequests, 0);

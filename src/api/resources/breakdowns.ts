@@ -1,26 +1,36 @@
 import { z } from "zod";
-import { getBreakdown } from "#query";
+import { TAG_KEY } from "#contract";
+import { getBreakdown, type BreakdownQuestion, type TagGrouping } from "#query";
 import {
   breakdownAnswer,
   completeParameter,
   groupParameters,
   memberParameters,
   outcomeParameters,
+  taggedQuery,
+  tagParameter,
   windowParameters,
 } from "../answers.ts";
 import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { aliasNote, asReport, orgParams } from "../parameters.ts";
-import { sendReport } from "../report.ts";
+import { aliasNote, asReport, orgParams, questionOf } from "../parameters.ts";
+import { type Exchange, sendReport } from "../report.ts";
 import { breakdownTable } from "../tables.ts";
 
-const query = z.strictObject({
+const parameters = z.strictObject({
   ...windowParameters,
   ...memberParameters,
+  tag: tagParameter,
   ...outcomeParameters,
   ...groupParameters,
   ...completeParameter,
 });
+const query = taggedQuery(parameters);
+const tagsQuery = taggedQuery(
+  parameters.extend({
+    tagKey: z.string().regex(TAG_KEY).describe("A tag key that the org has declared."),
+  }),
+);
 
 const BREAKDOWNS = [
   { path: "models", name: "Models", groupedBy: "model", isAliased: true },
@@ -28,9 +38,15 @@ const BREAKDOWNS = [
   { path: "clients", name: "Clients", groupedBy: "client", isAliased: false },
 ] as const;
 
-/** GET …/orgs/{orgId}/models, /users, /clients: who used what, with shares and change; all others in one row more. */
+const describe = (groupedBy: string): string =>
+  `It can be filtered by ${groupedBy}, status and errorClass; other filters are refused, as usage is not kept per pair.`;
+
+/**
+ * GET …/orgs/{orgId}/models, /users, /clients, /tags: who used what, with shares and change; all others in one row
+ * more.
+ */
 export function breakdownRoutes(server: Server, context: RouteContext): void {
-  const { clock, limits } = context;
+  const { limits } = context;
   for (const { path, name, groupedBy, isAliased } of BREAKDOWNS) {
     const urls = [
       `/analytics/v1/orgs/:orgId/${path}`,
@@ -44,6 +60,7 @@ export function breakdownRoutes(server: Server, context: RouteContext): void {
         config: { scope: "usage:read" },
         schema: {
           tags: ["Reports"],
+          description: describe(groupedBy),
           ...aliasNote(url, `get${name}`),
           summary: `Usage and cost of an org by ${groupedBy}`,
           params: orgParams,
@@ -51,31 +68,56 @@ export function breakdownRoutes(server: Server, context: RouteContext): void {
           response: asReport(breakdownAnswer),
         },
         handler: async (request, reply) => {
-          const { modelId, clientId, actorId, status, errorClass, ...rest } = request.query;
-          const question = {
-            ...rest,
-            modelIds: modelId,
-            clientIds: clientId,
-            actorIds: actorId,
-            statuses: status,
-            errorClasses: errorClass,
-          };
-          return await sendReport(
-            { request, reply, context },
-            {
-              name: path,
-              schema: breakdownAnswer,
-              csv: (answer, sees) => breakdownTable(answer, groupedBy, sees),
-            },
-            () =>
-              getBreakdown(databaseOf(request), clock, {
-                ...question,
-                orgId: request.params.orgId,
-                by: groupedBy,
-              }),
-          );
+          const question = { ...questionOf(request.query), orgId: request.params.orgId };
+          return await sendBreakdown({ request, reply, context }, path, {
+            ...question,
+            by: groupedBy,
+          });
         },
       });
     }
   }
+  addTags(server, context);
 }
+
+function addTags(server: Server, context: RouteContext): void {
+  const url = "/analytics/v1/orgs/:orgId/tags";
+  server.route({
+    method: "GET",
+    url,
+    handlerTimeout: context.limits.readMsMax,
+    config: { scope: "usage:read" },
+    schema: {
+      tags: ["Reports"],
+      description: describe("tag (values of the same key)"),
+      ...aliasNote(url, "getTags"),
+      summary: "Usage and cost of an org by the values of a tag key",
+      params: orgParams,
+      querystring: tagsQuery,
+      response: asReport(breakdownAnswer),
+    },
+    handler: async (request, reply) => {
+      const { tagKey, ...rest } = request.query;
+      const question = { ...questionOf(rest), orgId: request.params.orgId };
+      return await sendBreakdown({ request, reply, context }, "tags", {
+        ...question,
+        by: `tag:${tagKey}`,
+      });
+    },
+  });
+}
+
+const sendBreakdown = (
+  exchange: Exchange,
+  name: string,
+  question: BreakdownQuestion & { orgId: string; by: "model" | "client" | "actor" | TagGrouping },
+) =>
+  sendReport(
+    exchange,
+    {
+      name,
+      schema: breakdownAnswer,
+      csv: (answer, sees) => breakdownTable(answer, question.by, sees),
+    },
+    () => getBreakdown(databaseOf(exchange.request), exchange.context.clock, question),
+  );

@@ -1,10 +1,16 @@
 import { z } from "zod";
 import { ERROR_CLASSES, INCIDENT_KINDS, listIncidents, listSystemIncidents } from "#query";
-import { measures, moneyAnswerFields, windowParameters } from "../answers.ts";
+import {
+  measures,
+  moneyAnswerFields,
+  refusedParameters,
+  taggedQuery,
+  windowParameters,
+} from "../answers.ts";
 import { databaseOf } from "../access.ts";
 import { type CsvColumn, formatCsv } from "../csv.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { aliasNote, asReport, orgParams } from "../parameters.ts";
+import { aliasNote, asReport, orgParams, questionOf } from "../parameters.ts";
 import { sendReport } from "../report.ts";
 import type { Sees } from "../tables.ts";
 
@@ -12,6 +18,8 @@ const query = z.strictObject({
   ...windowParameters,
   kind: z.enum(INCIDENT_KINDS).optional().describe("Only these; both when left out."),
 });
+
+const orgQuery = taggedQuery(query.extend(refusedParameters));
 
 const contributionFields = {
   requests: z.int().describe("All calls during the incident."),
@@ -99,7 +107,7 @@ function addOrgIncidents(server: Server, context: RouteContext): void {
       summary: "Incidents of an org: error and latency spikes",
       description: DESCRIPTION,
       params: orgParams,
-      querystring: query,
+      querystring: orgQuery,
       response: asReport(incidentsAnswer),
     },
     handler: async (request, reply) =>
@@ -108,7 +116,7 @@ function addOrgIncidents(server: Server, context: RouteContext): void {
         { name: "incidents", schema: incidentsAnswer, csv: incidentsTable },
         async () => {
           const { orgId } = request.params;
-          const question = { ...request.query, orgId };
+          const question = { ...questionOf(request.query), orgId };
           return { ...(await listIncidents(databaseOf(request), clock, question)), orgId };
         },
       ),

@@ -116,6 +116,7 @@ test("OpenAI's own client, told another address and key, reads usage and costs p
       model: "chat-large",
       batch: null,
       service_tier: null,
+      api_source: null,
     },
   ]);
 
@@ -141,6 +142,7 @@ test("OpenAI's own client, told another address and key, reads usage and costs p
       api_key_id: null,
       quantity: null,
       quantity_unit: null,
+      api_source: null,
     },
     {
       object: "organization.costs.result",
@@ -151,6 +153,7 @@ test("OpenAI's own client, told another address and key, reads usage and costs p
       api_key_id: null,
       quantity: null,
       quantity_unit: null,
+      api_source: null,
     },
   ]);
 });
@@ -172,17 +175,31 @@ function amountsIn(text: string): Record<string, bigint> {
   return sums;
 }
 
+const UNLABELED = '"api_source":"unlabeled"';
+const groupedBy = (fields: string): string =>
+  fields === ""
+    ? ""
+    : fields
+        .split(",")
+        .map((field) => `&group_by=${field}`)
+        .join("");
+
 test("however they are grouped, usage and costs add up to the org's own report, to the last digit", async () => {
   await using api = await filledApi();
   const key = await api.keyFor({ orgId: "acme", roles: ["finance"] });
   const report = "start=2026-11-08T00:00:00Z&end=2026-11-20T00:00:00Z&timeZone=UTC";
   const { body } = await api.ask<Report>(`/analytics/v1/orgs/acme/usage?${report}`, { key });
   const { totals } = body;
-  const groupings = ["", "project_id", "model", "user_id", "api_key_id", "batch", "service_tier"];
-  for (const field of groupings) {
-    const grouped = field === "" ? "" : `&group_by=${field}`;
+  const alone = ["project_id", "batch", "service_tier", "api_source"];
+  const kept = ["model", "user_id", "api_key_id"].flatMap((field) => [
+    field,
+    [field, ...alone].join(),
+  ]);
+  for (const field of ["", ...alone, ...kept]) {
+    const grouped = groupedBy(field);
     const { text } = await api.ask(`${USAGE}?${WHOLE}${grouped}`, { key });
     const { data } = completionsPage.parse(JSON.parse(text));
+    assert.equal(text.includes(UNLABELED), field.includes("api_source"), field);
     const sums = { requests: 0, uncached: 0, cached: 0, written: 0, input: 0, output: 0 };
     for (const result of data.flatMap(({ results }) => results)) {
       sums.requests += result.num_model_requests;
@@ -211,10 +228,12 @@ test("however they are grouped, usage and costs add up to the org's own report, 
   assert.deepEqual(totals.otherCosts, [{ amount: "1.25", currency: "EUR" }]);
   const spent = { usd: parseNano(totals.cost.amount)?.nano, eur: 1_250_000_000n };
   assert.equal(spent.usd, 3_600_000_084n);
-  for (const field of ["", "project_id", "line_item", "user_id", "api_key_id"]) {
-    const grouped = field === "" ? "" : `&group_by=${field}`;
+  const costFields = ["project_id", "line_item", "user_id", "api_key_id", "api_source"];
+  for (const field of ["", ...costFields, "line_item,project_id,api_source"]) {
+    const grouped = groupedBy(field);
     const { text, headers } = await api.ask(`${COSTS}?${WHOLE}${grouped}`, { key });
     costsPage.parse(JSON.parse(text));
+    assert.equal(text.includes(UNLABELED), field.includes("api_source"), field);
     assert.deepEqual(amountsIn(text), spent, field);
     assert.equal(headers.get("tallystick-priced-request-share"), "0.675676", field);
     assert.match(headers.get("tallystick-complete-through") ?? "", /^2026-.*Z$/, field);
@@ -287,8 +306,14 @@ test("what cannot be answered is refused in OpenAI's shape, and names the parame
     [`${COSTS}?${WINDOW}&group_by[]=model`, "group_by", "invalid_request"],
     [`${USAGE}?${WINDOW}&group_by=model&group_by=user_id`, "group_by", "unsupported_combination"],
     [`${USAGE}?${WINDOW}&group_by=model&user_ids=user-1`, "group_by", "unsupported_combination"],
-    [`${COSTS}?${WINDOW}&line_items=a&api_key_ids=b`, "group_by", "unsupported_combination"],
+    [`${USAGE}?${WINDOW}&models=a&group_by=api_key_id`, "group_by", "unsupported_combination"],
+    [`${COSTS}?${WINDOW}&line_items=a&api_key_ids=b`, "api_key_ids", "unsupported_combination"],
+    [`${USAGE}?${WINDOW}&user_ids=a&models[]=b`, "user_ids", "unsupported_combination"],
     [`${USAGE}?${WINDOW}&batch=false`, "batch", "unsupported_combination"],
+    [`${COSTS}?${WINDOW}&batch=true`, "batch", "invalid_request"],
+    [`${COSTS}?${WINDOW}&models=chat-large`, "models", "invalid_request"],
+    [`${USAGE}?${WINDOW}&line_items=chat-large`, "line_items", "invalid_request"],
+    [`${USAGE}?${WINDOW}&project_id=acme`, "project_id", "invalid_request"],
     [`${USAGE}?${WINDOW}&sort=desc`, "sort", "invalid_request"],
   ];
   for (const [path, param, code] of cases) {
@@ -304,6 +329,10 @@ test("what cannot be answered is refused in OpenAI's shape, and names the parame
       `${path}: ${text}`,
     );
     assert.ok(typeof message === "string" && message.includes(param), `${path}: ${message}`);
+    if (code !== "unsupported_combination" || param === "batch") continue;
+    const model = path.startsWith(USAGE) ? "model" : "line_item";
+    for (const each of [model, "user_id", "api_key_id"])
+      assert.ok(message.includes(`${each} (filter: ${each}s`), `${path}: ${message}`);
   }
 });
 

@@ -173,27 +173,33 @@ async function sendPage(
   return reply.send(formatPage(answer, { scope: { orgId, fields }, nextPage, format }));
 }
 
-const GROUPING_OF: Partial<Record<ResultField, Grouping>> = {
-  model: "model",
-  line_item: "model",
-  user_id: "actor",
-  api_key_id: "client",
-};
+/** What figures are kept by: each by itself, not per pair. */
+type Kept = { field: ResultField; filter: string; grouping: Grouping; named: readonly string[] };
 
-/** What the answer is split by. Throws Failure `unsupported_combination` for a pair of which no figures are kept. */
-function groupingOf({ models, users, keys, fields }: Question): Grouping | undefined {
-  const groupings = new Set([...fields].flatMap((field) => GROUPING_OF[field] ?? []));
-  const wanted = new Set(groupings);
-  if (models.length > 0) wanted.add("model");
-  if (users.length > 0) wanted.add("actor");
-  if (keys.length > 0) wanted.add("client");
-  if (wanted.size > 1) {
+/**
+ * What the answer is split by: project_id, batch, service_tier and api_source have one value each for an org, and split
+ * nothing. Throws Failure `unsupported_combination` for a pair of which no figures are kept.
+ */
+function groupingOf({ kind, models, users, keys, fields }: Question): Grouping | undefined {
+  const kept: Kept[] = [
+    kind === "usage"
+      ? { field: "model", filter: "models", grouping: "model", named: models }
+      : { field: "line_item", filter: "line_items", grouping: "model", named: models },
+    { field: "user_id", filter: "user_ids", grouping: "actor", named: users },
+    { field: "api_key_id", filter: "api_key_ids", grouping: "client", named: keys },
+  ];
+  const wanted = kept.filter(({ field, named }) => fields.has(field) || named.length > 0);
+  const [one, another] = wanted;
+  if (another !== undefined) {
+    const isGrouped = wanted.some(({ field }) => fields.has(field));
+    const asked = wanted.map((each) => (fields.has(each.field) ? each.field : each.filter));
+    const singles = kept.map(({ field, filter }) => `${field} (filter: ${filter})`);
     const message =
-      "figures are kept per model, per user and per API key, not per pair of these: filter by and give group_by one of them, beside project_id";
-    throw failureAbout("group_by", "unsupported_combination", message);
+      `${asked.join(" and ")} do not go together: figures are kept per model, per user and per API key, not per pair of ` +
+      `these. Filter by and give group_by one of ${singles.join(", ")}; every other field may be beside it`;
+    throw failureAbout(isGrouped ? "group_by" : another.filter, "unsupported_combination", message);
   }
-  const [grouping] = groupings;
-  return grouping;
+  return one !== undefined && fields.has(one.field) ? one.grouping : undefined;
 }
 
 function limitOf(

@@ -14,7 +14,7 @@ import {
 } from "../answers.ts";
 import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { aliasNote, asReport, listParameter, orgParams } from "../parameters.ts";
+import { aliasNote, asReport, listParameter, orgParams, questionOf } from "../parameters.ts";
 import { sendReport } from "../report.ts";
 import { reliabilityTable } from "../tables.ts";
 
@@ -56,18 +56,8 @@ export function reliabilityRoutes(server: Server, context: RouteContext): void {
       response: asReport(reliabilityAnswer),
     },
     handler: async (request, reply) => {
-      const { modelId, clientId, actorId, tag, status, errorClass, percentile, ...rest } =
-        request.query;
-      const question = {
-        ...rest,
-        modelIds: modelId,
-        clientIds: clientId,
-        actorIds: actorId,
-        tags: tag,
-        statuses: status,
-        errorClasses: errorClass,
-        percentiles: percentile,
-      };
+      const { percentile, ...rest } = request.query;
+      const question = { ...questionOf(rest), percentiles: percentile };
       return await sendReport(
         { request, reply, context },
         {

@@ -9,24 +9,29 @@ import {
   outcomeParameters,
   pricing,
   pricingFields,
+  refusedParameters,
   span,
+  taggedQuery,
   windowParameters,
 } from "../answers.ts";
 import { databaseOf } from "../access.ts";
 import { type CsvColumn, formatCsv } from "../csv.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { aliasNote, asReport, orgParams } from "../parameters.ts";
+import { aliasNote, asReport, orgParams, questionOf } from "../parameters.ts";
 import { sendReport } from "../report.ts";
 
-const query = z.strictObject({
-  ...windowParameters,
-  modelId: modelParameter,
-  ...outcomeParameters,
-  limit: groupParameters.limit.describe(
-    "Models shown by themselves, those whose spend changed most; 20 when left out. All others are one row more.",
-  ),
-  ...completeParameter,
-});
+const query = taggedQuery(
+  z.strictObject({
+    ...windowParameters,
+    modelId: modelParameter,
+    ...refusedParameters,
+    ...outcomeParameters,
+    limit: groupParameters.limit.describe(
+      "Models shown by themselves, those whose spend changed most; 20 when left out. All others are one row more.",
+    ),
+    ...completeParameter,
+  }),
+);
 
 const parts = z
   .object({
@@ -142,8 +147,7 @@ export function spendChangeRoutes(server: Server, context: RouteContext): void {
       response: asReport(spendChangeAnswer),
     },
     handler: async (request, reply) => {
-      const { modelId, status, errorClass, ...rest } = request.query;
-      const question = { ...rest, modelIds: modelId, statuses: status, errorClasses: errorClass };
+      const question = { ...questionOf(request.query), orgId: request.params.orgId };
       return await sendReport(
         { request, reply, context },
         {
@@ -151,8 +155,7 @@ export function spendChangeRoutes(server: Server, context: RouteContext): void {
           schema: spendChangeAnswer,
           csv: ({ explained }) => formatCsv(COLUMNS, explained?.models ?? []),
         },
-        () =>
-          getSpendChange(databaseOf(request), clock, { ...question, orgId: request.params.orgId }),
+        () => getSpendChange(databaseOf(request), clock, question),
       );
     },
   });

@@ -14,7 +14,7 @@ import {
 } from "../answers.ts";
 import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { aliasNote, asReport } from "../parameters.ts";
+import { aliasNote, asReport, questionOf } from "../parameters.ts";
 import { sendReport } from "../report.ts";
 import { systemFreshnessTable, topOrgsTable, usageTable } from "../tables.ts";
 
@@ -65,8 +65,7 @@ function addUsage(server: Server, context: RouteContext, url: string): void {
       response: asReport(systemUsageAnswer),
     },
     handler: async (request, reply) => {
-      const { modelId, status, errorClass, ...rest } = request.query;
-      const question = { ...rest, modelIds: modelId, statuses: status, errorClasses: errorClass };
+      const question = questionOf(request.query);
       return await sendReport(
         { request, reply, context },
         {
@@ -96,12 +95,10 @@ function addTopOrgs(server: Server, context: RouteContext): void {
       response: asReport(topOrgsAnswer),
     },
     handler: async (request, reply) => {
-      const { status, errorClass, ...rest } = request.query;
-      const question = { ...rest, statuses: status, errorClasses: errorClass };
       return await sendReport(
         { request, reply, context },
         { name: "top-orgs", schema: topOrgsAnswer, csv: topOrgsTable },
-        () => getTopOrgs(databaseOf(request), clock, question),
+        () => getTopOrgs(databaseOf(request), clock, questionOf(request.query)),
       );
     },
   });

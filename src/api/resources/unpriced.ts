@@ -6,12 +6,14 @@ import {
   groupParameters,
   moneyAnswerFields,
   pricing,
+  refusedParameters,
+  taggedQuery,
   windowParameters,
 } from "../answers.ts";
 import { databaseOf } from "../access.ts";
 import { type CsvColumn, formatCsv } from "../csv.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { aliasNote, asReport, orgParams } from "../parameters.ts";
+import { aliasNote, asReport, orgParams, questionOf } from "../parameters.ts";
 import { sendReport } from "../report.ts";
 
 const query = z.strictObject({
@@ -21,6 +23,8 @@ const query = z.strictObject({
   ),
   ...completeParameter,
 });
+
+const orgQuery = taggedQuery(query.extend(refusedParameters));
 
 const tokenClass = z.int().nullable();
 const unpricedFields = {
@@ -108,7 +112,7 @@ function addOrg(server: Server, context: RouteContext): void {
       summary: "Usage of an org without a cost, by model",
       description: "Without the cost that the org's reports show (costBasis). Unpriced is not 0.",
       params: orgParams,
-      querystring: query,
+      querystring: orgQuery,
       response: asReport(unpricedAnswer),
     },
     handler: async (request, reply) =>
@@ -117,7 +121,7 @@ function addOrg(server: Server, context: RouteContext): void {
         { name: "unpriced", schema: unpricedAnswer, csv: unpricedTable },
         async () => {
           const { orgId } = request.params;
-          const question = { ...request.query, orgId };
+          const question = { ...questionOf(request.query), orgId };
           return { ...(await getUnpriced(databaseOf(request), clock, question)), orgId };
         },
       ),

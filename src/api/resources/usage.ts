@@ -15,7 +15,7 @@ import {
 } from "../answers.ts";
 import { databaseOf } from "../access.ts";
 import type { RouteContext, Server } from "../dependencies.ts";
-import { aliasNote, asReport, orgParams } from "../parameters.ts";
+import { aliasNote, asReport, orgParams, questionOf } from "../parameters.ts";
 import { sendReport } from "../report.ts";
 import { usageTable } from "../tables.ts";
 
@@ -51,16 +51,7 @@ export function usageRoutes(server: Server, context: RouteContext): void {
         response: asReport(usageAnswer),
       },
       handler: async (request, reply) => {
-        const { modelId, clientId, actorId, tag, status, errorClass, ...rest } = request.query;
-        const question = {
-          ...rest,
-          modelIds: modelId,
-          clientIds: clientId,
-          actorIds: actorId,
-          tags: tag,
-          statuses: status,
-          errorClasses: errorClass,
-        };
+        const question = questionOf(request.query);
         return await sendReport(
           { request, reply, context },
           {
