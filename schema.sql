@@ -1148,7 +1148,29 @@ ALTER TABLE ONLY public.rollup_error_15m FORCE ROW LEVEL SECURITY;
 -- Name: TABLE rollup_error_15m; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON TABLE public.rollup_error_15m IS 'Failed requests per error code; sparse, so one grain serves all.';
+COMMENT ON TABLE public.rollup_error_15m IS 'Failed requests per error code; sparse, so hours have no rows of their own.';
+
+--
+-- Name: rollup_error_day; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.rollup_error_day (
+    org_id integer NOT NULL,
+    model_id integer NOT NULL,
+    bucket timestamp with time zone NOT NULL,
+    outcome smallint NOT NULL,
+    error_code_id integer NOT NULL,
+    requests bigint NOT NULL
+)
+WITH (fillfactor='45');
+
+ALTER TABLE ONLY public.rollup_error_day FORCE ROW LEVEL SECURITY;
+
+--
+-- Name: TABLE rollup_error_day; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.rollup_error_day IS 'As rollup_error_15m, by the UTC day: the sums of its rows.';
 
 --
 -- Name: rollup_model_15m; Type: TABLE; Schema: public; Owner: -
@@ -2056,6 +2078,13 @@ ALTER TABLE ONLY public.rollup_error_15m
     ADD CONSTRAINT rollup_error_15m_pkey PRIMARY KEY (org_id, bucket, model_id, outcome, error_code_id);
 
 --
+-- Name: rollup_error_day rollup_error_day_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.rollup_error_day
+    ADD CONSTRAINT rollup_error_day_pkey PRIMARY KEY (org_id, bucket, model_id, outcome, error_code_id);
+
+--
 -- Name: rollup_model_15m rollup_model_15m_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -2749,6 +2778,12 @@ CREATE POLICY every_org ON public.rollup_client_hour FOR SELECT TO tallystick_sy
 CREATE POLICY every_org ON public.rollup_error_15m FOR SELECT TO tallystick_system USING (true);
 
 --
+-- Name: rollup_error_day every_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY every_org ON public.rollup_error_day FOR SELECT TO tallystick_system USING (true);
+
+--
 -- Name: rollup_model_15m every_org; Type: POLICY; Schema: public; Owner: -
 --
 
@@ -2989,6 +3024,12 @@ CREATE POLICY own_org ON public.rollup_client_hour TO tallystick_api USING ((org
 CREATE POLICY own_org ON public.rollup_error_15m TO tallystick_api USING ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer)) WITH CHECK ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer));
 
 --
+-- Name: rollup_error_day own_org; Type: POLICY; Schema: public; Owner: -
+--
+
+CREATE POLICY own_org ON public.rollup_error_day TO tallystick_api USING ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer)) WITH CHECK ((org_id = (NULLIF(current_setting('app.org_id'::text, true), ''::text))::integer));
+
+--
 -- Name: rollup_model_15m own_org; Type: POLICY; Schema: public; Owner: -
 --
 
@@ -3131,6 +3172,12 @@ ALTER TABLE public.rollup_client_hour ENABLE ROW LEVEL SECURITY;
 --
 
 ALTER TABLE public.rollup_error_15m ENABLE ROW LEVEL SECURITY;
+
+--
+-- Name: rollup_error_day; Type: ROW SECURITY; Schema: public; Owner: -
+--
+
+ALTER TABLE public.rollup_error_day ENABLE ROW LEVEL SECURITY;
 
 --
 -- Name: rollup_model_15m; Type: ROW SECURITY; Schema: public; Owner: -
@@ -3772,6 +3819,13 @@ GRANT SELECT ON TABLE public.rollup_client_hour TO tallystick_system;
 
 GRANT SELECT ON TABLE public.rollup_error_15m TO tallystick_api;
 GRANT SELECT ON TABLE public.rollup_error_15m TO tallystick_system;
+
+--
+-- Name: TABLE rollup_error_day; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.rollup_error_day TO tallystick_api;
+GRANT SELECT ON TABLE public.rollup_error_day TO tallystick_system;
 
 --
 -- Name: TABLE rollup_model_15m; Type: ACL; Schema: public; Owner: -

@@ -190,12 +190,27 @@ const addUp = (
 
 /** What answers carry beside usage: error codes, freshness, the delivery ledger and its checks. */
 async function fillBesides(tx: Tx): Promise<void> {
+  // Where there are hours only, all of an hour's errors are put at its start.
   await tx.sql`
     insert into rollup_error_15m (org_id, model_id, bucket, outcome, error_code_id, requests)
     select r.org_id, r.member_id, r.bucket, r.outcome, d.id, r.requests
-      from rollup_model_15m r
+      from (
+        select org_id, member_id, bucket, outcome, requests
+          from rollup_model_hour
+         where bucket < (select min(bucket) from rollup_model_15m)
+         union all
+        select org_id, member_id, bucket, outcome, requests
+          from rollup_model_15m
+      ) r
       join dictionary d on d.org_id = r.org_id and d.kind = ${MEMBER_KIND.errorCode}
-     where r.outcome > 1`;
+     where r.outcome > 1
+     order by r.bucket, r.org_id, r.member_id, r.outcome`;
+  await tx.sql`
+    insert into rollup_error_day (org_id, model_id, bucket, outcome, error_code_id, requests)
+    select org_id, model_id, date_trunc('day', bucket), outcome, error_code_id, sum(requests)
+      from rollup_error_15m
+     group by 1, 2, 3, 4, 5
+     order by 3, 1, 2, 4, 5`;
   await tx.sql`
     insert into ledger (org_id, source_id, partition, hour, received, accepted, duplicate, conflict, rejected,
                         received_digest, accepted_digest, updated_at)

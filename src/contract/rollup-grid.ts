@@ -16,6 +16,11 @@ export const GRAIN_SECONDS = { "15m": 900, hour: 3600, day: 86_400 } as const sa
 export const rollupTable = (dimension: Dimension, grain: Grain): string =>
   `rollup_${dimension}_${grain}`;
 
+/** Failed requests by error code: kept per model, at the grains that long windows and their edges are read from. */
+export const ERROR_GRAINS = ["15m", "day"] as const satisfies readonly Grain[];
+export type ErrorGrain = (typeof ERROR_GRAINS)[number];
+export const errorTable = (grain: ErrorGrain): string => `rollup_error_${grain}`;
+
 /** Each consumer folds its own dimensions under its own watermark: people are many and change most rows, so they go slower. */
 export const CONSUMERS = {
   usage: ["org", "model"],

@@ -1,6 +1,6 @@
-import { Failure, FIRST_ERROR_OUTCOME, LatencySketch } from "#contract";
+import { coverSpan, Failure, FIRST_ERROR_OUTCOME, LatencySketch } from "#contract";
 import type { Clock } from "#kernel";
-import { type Database, listTopErrorCodes } from "#store";
+import { arrangePieces, type Database, listTopErrorCodes } from "#store";
 import type { ErrorCodeCount, ReliabilityAnswer, ReliabilityGroup } from "./answers.ts";
 import {
   addCalls,
@@ -172,8 +172,7 @@ async function readErrorCodes(
   const outcomes = plan.outcomes?.filter((outcome) => outcome >= FIRST_ERROR_OUTCOME) ?? null;
   const rows = await listTopErrorCodes(reading.tx.sql, {
     orgId: reading.org.id,
-    start: new Date(window.startMs),
-    end: new Date(window.endMs),
+    pieces: arrangePieces([coverSpan(window)]),
     modelIds: memberIds,
     outcomes,
     limit: ERROR_CODES_MAX,

@@ -3,7 +3,7 @@ import { after, before, test } from "node:test";
 import fc from "fast-check";
 import { COST_BASES, type CostBasis, formatNano, type Granularity, parseNano } from "#contract";
 import { createSample, fixedClock, type TestDatabase, testDatabase, writeSample } from "#harness";
-import type { Measures } from "./answers.ts";
+import type { ErrorCodeCount, Measures } from "./answers.ts";
 import { getBreakdown, getReliability, getSystemUsage, getTopOrgs, getUsage } from "./index.ts";
 import type { Filters, Grouping, UsageQuestion } from "./questions.ts";
 
@@ -20,10 +20,11 @@ const ZONES = [
   "Pacific/Chatham",
 ];
 
+const SAMPLE = createSample({ seed: 7, events: 900, from: FROM, to: TO });
 let db: TestDatabase;
 before(async () => {
   db = await testDatabase();
-  await writeSample(db.database, createSample({ seed: 7, events: 900, from: FROM, to: TO }), TO);
+  await writeSample(db.database, SAMPLE, TO);
 });
 after(async () => await db[Symbol.asyncDispose]());
 
@@ -44,6 +45,19 @@ const windows = fc
       end: at(from + (granularity === "15m" ? Math.min(length, 500) : length)),
     };
   });
+
+const failedAt = fc
+  .constantFrom(...SAMPLE.filter(({ org, outcome }) => org === "acme" && outcome >= 2))
+  .map(({ at }) => Math.floor(at.getTime() / 900_000) * 900_000);
+/** A window that begins and ends with a quarter of an hour in which calls failed. */
+const windowsOfFailures = fc
+  .record({ timeZone: fc.constantFrom(...ZONES), one: failedAt, other: failedAt })
+  .map(({ timeZone, one, other }) => ({
+    timeZone,
+    granularity: "day" as const,
+    start: new Date(Math.min(one, other)).toISOString(),
+    end: new Date(Math.max(one, other) + 900_000).toISOString(),
+  }));
 
 const outcomes = {
   statuses: fc.option(fc.subarray(["success", "cancelled", "error"] as const), { nil: undefined }),
@@ -146,6 +160,28 @@ async function countPlainly(
   };
 }
 
+/** The error codes of an answer, in its order, in plain SQL over the events themselves. */
+async function listCodesPlainly(
+  org: string,
+  ask: Filters & { start: string; end: string },
+): Promise<ErrorCodeCount[]> {
+  const wanted = (list: readonly string[] | undefined) => (list?.length === 0 ? null : list);
+  const classes = ["client", "capacity", "upstream", "policy", "internal"];
+  return await db.database.sql<ErrorCodeCount>`
+    select (${classes}::text[])[outcome - 1] as "errorClass", nullif("errorCode", '') as code,
+           sum(requests)::int8 as requests, false as "isOther"
+      from sample_event
+     where org = ${org}
+       and at >= ${ask.start} and at < ${ask.end}
+       and outcome >= 2
+       and (${wanted(ask.modelIds)}::text[] is null or model = any(${wanted(ask.modelIds)}::text[]))
+       and (${wanted(ask.statuses)}::text[] is null or 'error' = any(${wanted(ask.statuses)}::text[]))
+       and (${wanted(ask.errorClasses)}::text[] is null
+            or (${classes}::text[])[outcome - 1] = any(${wanted(ask.errorClasses)}::text[]))
+     group by outcome, code
+     order by 3 desc, outcome, code`;
+}
+
 const COUNTS = [
   "requests",
   "errors",
@@ -227,6 +263,21 @@ test("each bucket holds what plain SQL finds between its bounds", async () => {
       );
     }),
     { numRuns: 25 },
+  );
+});
+
+test("error codes equal plain SQL over the events, for any zone, window and filter", async () => {
+  const filters = fc.record({
+    ...outcomes,
+    modelIds: fc.option(fc.subarray(["model-0", "model-3", "never"]), { nil: undefined }),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.oneof(windows, windowsOfFailures), filters, async (window, filter) => {
+      const ask = { ...window, ...filter };
+      const { errorsByCode } = await getReliability(db.database, clock, { orgId: "acme", ...ask });
+      assert.deepEqual(errorsByCode, await listCodesPlainly("acme", ask));
+    }),
+    { numRuns: 60 },
   );
 });
 

@@ -144,8 +144,8 @@ test("a row that a move leaves with nothing is deleted, and errors and freshness
   await using db = await foldedDatabase([event, { ...event, latencyMs: null }]);
   const { database } = db;
   const facts = () => database.sql`
-    select r.requests, f.last_ingested_at::text, l.accepted, l.updated_at::text, s.last_ingested_at::text as source
-      from rollup_error_15m r, freshness f, ledger l, source_freshness s`;
+    select r.requests, d.requests as "ofDay", f.last_ingested_at::text, l.accepted, l.updated_at::text, s.last_ingested_at::text as source
+      from rollup_error_15m r, rollup_error_day d, freshness f, ledger l, source_freshness s`;
   const before = await facts();
   assert.ok(before.length > 0);
   await rateAnew(database, UNPRICED);

@@ -104,13 +104,9 @@ test("raw days older than the retention go, unless their newest batch is younger
 test("old 15-minute rows go but for orgs whose zone is not on the hour, and late events are still counted exactly", async () => {
   await using db = await testDatabase();
   const { database } = db;
+  const failed = eventOf(45, { outcome: 3, errorCode: "429" });
   const lane = await openLane(database);
-  await commitLongAgo(
-    database,
-    lane,
-    [eventOf(45), eventOf(45, { org: "kolkata" }), eventOf(39)],
-    44,
-  );
+  await commitLongAgo(database, lane, [failed, { ...failed, org: "kolkata" }, eventOf(39)], 44);
   await database.sql`update org set time_zone = 'Asia/Kolkata' where external_id = 'kolkata'`;
   await using retention = open(database);
   assert.deepEqual((await retention.run()).rollup15mDays, [isoDay(45)]);
@@ -121,11 +117,13 @@ test("old 15-minute rows go but for orgs whose zone is not on the hour, and late
   assert.equal(await rowsOf(database, `rollup_model_hour ${old}`), 3);
   assert.equal(await rowsOf(database, `rollup_tag_15m ${old} and o.external_id <> 'kolkata'`), 0);
   assert.equal(await rowsOf(database, `rollup_tag_hour ${old}`), 2);
+  // Hours have no error codes of their own: windows cut at them are answered from these.
+  assert.equal(await rowsOf(database, `rollup_error_15m ${old}`), 3);
   await assertVerified(database);
   assert.deepEqual((await retention.run()).rollup15mDays, []);
 
   await commitTestBatch(database, lane, [
-    eventOf(45, { latencyMs: 9 }),
+    { ...failed, latencyMs: 9 },
     eventOf(45, { org: "kolkata" }),
     eventOf(45, { org: "new" }),
   ]);
@@ -134,6 +132,12 @@ test("old 15-minute rows go but for orgs whose zone is not on the hour, and late
   const [day] = await database.sql<{ requests: number }>`
     select sum(requests)::int4 as requests from rollup_org_day where org_id = 0 and bucket < now() - interval '41 days'`;
   assert.equal(day?.requests, 5);
+  const errors = await database.sql<{ requests: number }>`
+    select requests from rollup_error_day where bucket < now() - interval '41 days' order by requests`;
+  assert.deepEqual(
+    errors.map(({ requests }) => requests),
+    [1, 2, 3],
+  );
   await assertVerified(database);
 });
 
@@ -141,7 +145,8 @@ test("after thirteen months nothing of a day is left, and history loaded into it
   await using db = await testDatabase();
   const { database } = db;
   const lane = await openLane(database);
-  const ancient = [eventOf(500, { outcome: 3, errorCode: "429" }), eventOf(500)];
+  const failed = eventOf(500, { outcome: 3, errorCode: "429" });
+  const ancient = [failed, eventOf(500)];
   await commitLongAgo(database, lane, ancient, 450);
   await commitLongAgo(database, lane, [eventOf(480)], 100);
   await database.sql`update ingestion_batches set committed_at = now() - interval '100 days'`;
@@ -156,6 +161,7 @@ test("after thirteen months nothing of a day is left, and history loaded into it
     "rollup_tag_15m",
     "rollup_tag_day",
     "rollup_error_15m",
+    "rollup_error_day",
   ]) {
     assert.equal(await rowsOf(database, `${table} where bucket < '${isoDay(490)}'`), 0, table);
   }
@@ -165,7 +171,7 @@ test("after thirteen months nothing of a day is left, and history loaded into it
   assert.deepEqual(notes, [{ what: "all", org: 0 }]);
   await assertVerified(database);
 
-  await commitTestBatch(database, lane, [eventOf(500)]);
+  await commitTestBatch(database, lane, [failed]);
   await fold(database);
   const [day] = await database.sql<{ requests: number }>`
     select sum(requests)::int4 as requests from rollup_org_day where org_id = 0 and bucket < ${isoDay(490)}`;

@@ -64,7 +64,8 @@ export async function assertRollupsEqualRaw(database: Database, consumer: Consum
       await assertSketchesEqualRaw(database, dimension, grain);
     }
   }
-  if (consumer === "usage") await assertErrorsEqualRaw(database);
+  if (consumer !== "usage") return;
+  for (const grain of ["15m", "day"] as const) await assertErrorsEqualRaw(database, grain);
 }
 
 async function assertSketchesEqualRaw(
@@ -98,8 +99,8 @@ async function assertSketchesEqualRaw(
   }
 }
 
-async function assertErrorsEqualRaw(database: Database): Promise<void> {
-  const bucket = "date_bin('15 minutes', e.occurred_at, timestamptz 'epoch')";
+async function assertErrorsEqualRaw(database: Database, grain: "15m" | "day"): Promise<void> {
+  const bucket = `date_bin('${WIDTHS[grain]}', e.occurred_at, timestamptz 'epoch')`;
   const system = (id: string, kind: number) =>
     `case when ${id} <= 0 then ${id} else (select s.id from dictionary d join dictionary s on s.org_id = 0 and s.kind = ${kind} and s.value = d.value where d.id = ${id}) end`;
   const want = `
@@ -108,12 +109,12 @@ async function assertErrorsEqualRaw(database: Database): Promise<void> {
     union all
     select 0, ${system("e.model_id", 1)}, ${bucket}, e.outcome, ${system("e.error_code_id", 4)}, sum(e.requests)::int8
       from usage_event e where e.outcome >= 2 group by 1, 2, 3, 4, 5`;
-  const have = `select org_id, model_id, bucket, outcome, error_code_id, requests from rollup_error_15m`;
+  const have = `select org_id, model_id, bucket, outcome, error_code_id, requests from rollup_error_${grain}`;
   const differing = await query(
     database,
     `((${want}) except ${have}) union all (${have} except (${want}))`,
   );
-  assert.deepEqual(differing, [], "rollup_error_15m differs from raw");
+  assert.deepEqual(differing, [], `rollup_error_${grain} differs from raw`);
 }
 
 /** Fails unless the delivery ledger is the sum of the batches' control totals. */

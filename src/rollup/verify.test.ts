@@ -80,7 +80,7 @@ test("what was folded verifies, and batches that are not folded yet are no diffe
     ["2026-11-18T00:00:00Z", "2026-11-21T00:00:00Z", 3],
   );
   assert.deepEqual(steps, [0, 1, 2, 3]);
-  assert.equal(report.checks.length, 4 + 15 + 1);
+  assert.equal(report.checks.length, 4 + 15 + 2);
   assert.ok(report.checks.every(({ differences }) => differences === 0));
 
   assert.ok(db.lane);
@@ -274,6 +274,23 @@ const tampered: [name: string, statement: string, found: (differences: Differenc
       "update rollup_error_15m set requests = requests - 1 where ctid = (select min(ctid) from rollup_error_15m)",
       (list) => list.length === 1 && list[0]?.check === "rollup_error_15m",
     ],
+    [
+      "one error count of a day",
+      "update rollup_error_day set requests = requests + 1 where ctid = (select min(ctid) from rollup_error_day where org_id > 0)",
+      (list) =>
+        list.length === 1 &&
+        list[0]?.check === "rollup_error_day" &&
+        Number(list[0].expected) + 1 === Number(list[0].found),
+    ],
+    [
+      "one day's row of errors of all orgs together",
+      "delete from rollup_error_day where ctid = (select min(ctid) from rollup_error_day where org_id = 0)",
+      (list) =>
+        list.length === 1 &&
+        list[0]?.check === "rollup_error_day" &&
+        list[0].org === "*" &&
+        list[0].found === "0",
+    ],
   ];
 
 for (const [name, statement, isFound] of tampered) {
@@ -302,10 +319,22 @@ test("a day is checked for any row there is of it, and not for its empty partiti
            priced_tokens, cost_nano, latency_count, latency_sum_ms, latency_sketch
       from rollup_actor_hour
      limit 1`;
+  await database.sql`
+    insert into rollup_error_day
+    select org_id, model_id, '2026-12-14T00:00:00Z', outcome, error_code_id, requests
+      from rollup_error_day
+     where org_id > 0
+     limit 1`;
   const report = await check(database);
   assert.deepEqual(
-    [report.daysChecked, report.differences.map(briefly)[0]?.slice(0, 3), report.differenceCount],
-    [4, ["rollup_actor_hour", "acme", "2026-12-13T05:00:00Z"], 1],
+    [report.daysChecked, report.differences.map((one) => [one.check, one.hour])],
+    [
+      5,
+      [
+        ["rollup_actor_hour", "2026-12-13T05:00:00Z"],
+        ["rollup_error_day", "2026-12-14T00:00:00Z"],
+      ],
+    ],
   );
 });
 
@@ -375,9 +404,11 @@ test("where raw is gone the grains and levels are compared with each other", asy
 
   await database.sql`update rollup_actor_day set cost_nano = cost_nano + 1 where bucket = '2026-11-18T00:00:00Z'`;
   await database.sql`update rollup_org_hour set latency_sketch = '' where bucket = '2026-11-18T12:00:00Z' and latency_count > 0`;
+  await database.sql`update rollup_error_day set requests = requests - 1 where bucket = '2026-11-18T00:00:00Z'`;
   const { differences } = await check(database, { toMs: Date.parse("2026-11-19T00:00:00Z") });
   assert.deepEqual([...new Set(differences.map((difference) => difference.check))].toSorted(), [
     "rollup_actor_day",
+    "rollup_error_day",
     "rollup_org_hour",
   ]);
 });

@@ -1,4 +1,13 @@
-import { ALL_ORGS, CONSUMERS, DIMENSIONS, GRAINS, rollupTable, unpackCurrency } from "#contract";
+import {
+  ALL_ORGS,
+  CONSUMERS,
+  DIMENSIONS,
+  ERROR_GRAINS,
+  errorTable,
+  GRAINS,
+  rollupTable,
+  unpackCurrency,
+} from "#contract";
 import type { Clock } from "#kernel";
 import {
   clearDay,
@@ -40,7 +49,7 @@ export type VerifyRange = { fromMs?: number; toMs?: number };
 
 /** One figure that is not what another says it should be. */
 export type Difference = {
-  /** What was compared: "ledger", "ledger_batches", "keys", "key_count", "rollup_model_hour", "rollup_error_15m", …. */
+  /** What was compared: "ledger", "ledger_batches", "keys", "key_count", "rollup_model_hour", "rollup_error_day", …. */
   check: string;
   /** External id of the org; "*" for all orgs together. */
   org: string;
@@ -211,7 +220,10 @@ async function verifyDay(tx: Tx, found: Findings, day: DayToVerify): Promise<voi
     }
   }
   await sumSystemParts(tx);
-  found.addFigures("rollup_error_15m", await listErrorDifferences(tx, LISTED_PER_CHECK, span));
+  for (const grain of ERROR_GRAINS) {
+    const target = { grain, rowsMax: LISTED_PER_CHECK };
+    found.addFigures(errorTable(grain), await listErrorDifferences(tx, target, span));
+  }
   for (const dimension of DIMENSIONS) {
     for (const grain of GRAINS) {
       const target = { dimension, grain, rowsMax: LISTED_PER_CHECK };

@@ -5,33 +5,57 @@ import type { Sql } from "./database.ts";
 /** Failed requests of one outcome and code; `code` null: none was given. */
 export type ErrorCodeSums = { outcome: number; code: string | null; requests: number };
 
-/** The most frequent error codes of a span, largest first. Index: rollup_error_15m's primary key. Reads only; repeatable. */
+/**
+ * The most frequent error codes over pieces of time, largest first: whole days from rollup_error_day, hours and quarters
+ * of them from rollup_error_15m. Index: their primary keys, one range a piece. Reads only; repeatable.
+ */
 export const listTopErrorCodes = (
   sql: Sql,
   ask: {
     orgId: number;
-    start: Date;
-    end: Date;
+    pieces: RollupAsk["pieces"];
     modelIds: readonly number[] | null;
     outcomes: readonly number[] | null;
     limit: number;
   },
-): Promise<ErrorCodeSums[]> => sql<ErrorCodeSums>`
+): Promise<ErrorCodeSums[]> => {
+  const { quarters, hours, days } = ask.pieces;
+  const edges = {
+    starts: [...hours.starts, ...quarters.starts],
+    ends: [...hours.ends, ...quarters.ends],
+  };
+  return sql<ErrorCodeSums>`
   select c.outcome, d.value as code, c.requests
     from (
-      select outcome, error_code_id, exact_sum(requests) as requests
-        from rollup_error_15m
-       where org_id = ${ask.orgId}
-         and bucket >= ${ask.start}
-         and bucket < ${ask.end}
-         and (${ask.modelIds}::int4[] is null or model_id = any(${ask.modelIds}::int4[]))
-         and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-       group by outcome, error_code_id
+      select r.outcome, r.error_code_id, exact_sum(r.requests) as requests
+        from (
+        select r.*
+          from unnest(${edges.starts}::timestamptz[], ${edges.ends}::timestamptz[]) as p (starts, ends)
+         cross join lateral (
+                 select outcome, error_code_id, requests
+                   from rollup_error_15m
+                  where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                    and (${ask.modelIds}::int4[] is null or model_id = any(${ask.modelIds}::int4[]))
+                    and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+                 offset 0) r
+         union all
+        select r.*
+          from unnest(${days.starts}::timestamptz[], ${days.ends}::timestamptz[]) as p (starts, ends)
+         cross join lateral (
+                 select outcome, error_code_id, requests
+                   from rollup_error_day
+                  where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+                    and (${ask.modelIds}::int4[] is null or model_id = any(${ask.modelIds}::int4[]))
+                    and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+                 offset 0) r
+      ) r
+       group by r.outcome, r.error_code_id
        order by 3 desc, 1, 2
        limit ${ask.limit}
     ) c
     left join dictionary d on d.id = c.error_code_id
    order by c.requests desc, c.outcome, d.value`;
+};
 
 /** What one org used; `costNano` as in UsageSums. */
 export type OrgUsageSums = Omit<UsageSums, "bucketNo" | "key"> & { orgId: number };

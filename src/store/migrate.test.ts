@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { rm, writeFile } from "node:fs/promises";
+import { copyFile, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -15,6 +15,7 @@ import { createLogger, neverCrash, OperatorError, silentLogger } from "#kernel";
 import { explainSchemaVersion, getSchemaVersion, migrate } from "#store";
 
 const CRASHING = fileURLToPath(new URL("../../test/faults/migrate-and-crash.ts", import.meta.url));
+const MIGRATIONS = new URL("./migrations/", import.meta.url);
 const quiet = { logger: silentLogger, crash: neverCrash };
 
 /** A folder of three migrations, each of which would fail or double if it ran twice. */
@@ -102,4 +103,41 @@ test("a program one version behind the schema keeps working and says so; two beh
     assert.ok(error instanceof OperatorError);
     return /version 3 and this program only knows 1.*start the newer program/.test(error.message);
   });
+});
+
+test("error codes counted before there were days of them are added up by the UTC day", async () => {
+  await using db = await testDatabase({ migrated: false });
+  await using before = await temporaryFolder();
+  for (const name of await readdir(MIGRATIONS))
+    if (name < "0011") await copyFile(new URL(name, MIGRATIONS), join(before.path, name));
+  await migrate(db.url, { ...quiet, folder: pathToFileURL(`${before.path}/`) });
+  await db.database.sql`
+    insert into rollup_error_15m (org_id, model_id, bucket, outcome, error_code_id, requests)
+    values (1, 2, '2026-11-18T00:00:00Z', 3, 4, 1), (1, 2, '2026-11-18T23:45:00Z', 3, 4, 20),
+           (1, 2, '2026-11-19T00:00:00Z', 3, 4, 300), (1, 2, '2026-11-18T10:00:00Z', 3, 5, 4000),
+           (1, 2, '2026-11-18T10:00:00Z', 2, 4, 50000), (1, 6, '2026-11-18T10:00:00Z', 3, 4, 600000),
+           (0, 2, '2026-11-18T10:00:00Z', 3, 4, 7000000)`;
+  // Where days of the session's own zone would be others.
+  await db.database.transaction((tx) =>
+    tx.exec(
+      "do $$ begin execute format('alter database %I set timezone = %L', current_database(), 'Asia/Kolkata'); end $$",
+    ),
+  );
+  await migrate(db.url, quiet);
+  const days = await db.database.sql<{ of: string; requests: number }>`
+    select org_id || '/' || model_id || '/' || extract(epoch from bucket)::int8 / 86400 || '/' || outcome || '/' || error_code_id as of,
+           requests
+      from rollup_error_day
+     order by requests`;
+  assert.deepEqual(
+    days.map((row) => [row.of, row.requests]),
+    [
+      ["1/2/20775/3/4", 21],
+      ["1/2/20776/3/4", 300],
+      ["1/2/20775/3/5", 4000],
+      ["1/2/20775/2/4", 50_000],
+      ["1/6/20775/3/4", 600_000],
+      ["0/2/20775/3/4", 7_000_000],
+    ],
+  );
 });

@@ -1,4 +1,4 @@
-import { DIMENSIONS, GRAINS, rollupTable } from "#contract";
+import { DIMENSIONS, ERROR_GRAINS, errorTable, GRAINS, rollupTable } from "#contract";
 import type { Sql, Tx } from "./database.ts";
 import { rawPartitionName } from "./partitions.ts";
 import { selectRows } from "./rows.ts";
@@ -125,7 +125,10 @@ export const listPurgeable15mDays = (
               and b.max_occurred_at >= d.day::timestamp at time zone 'UTC')
    order by 1`;
 
-/** Deletes the 15-minute rows of a UTC day for these orgs, and notes it. */
+/**
+ * Deletes the 15-minute rows of a UTC day for these orgs, and notes it. Error codes have no hours: those of quarters of
+ * an hour stay, so that windows cut at whole hours have them.
+ */
 export const purge15mDay = (tx: Tx, day: number, orgIds: readonly number[]): Promise<unknown> => {
   const orgs = `'{${orgIds.map(Number).join(",")}}'::int4[]`;
   const deletes = DIMENSIONS.map(
@@ -193,7 +196,7 @@ export const purgeDay = (tx: Tx, day: number): Promise<unknown> => {
   );
   return tx.exec(
     [
-      ...[...rollups, "rollup_error_15m"].map(
+      ...[...rollups, ...ERROR_GRAINS.map(errorTable)].map(
         (name) => `delete from ${name} where ${ofOrgs} and ${ofDay("bucket", day)}`,
       ),
       ...["ledger", "reconciliation"].map(

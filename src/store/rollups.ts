@@ -256,18 +256,34 @@ export type ErrorDelta = {
   requests: number;
 };
 
-/** Adds to rollup_error_15m, in key order. Keys are distinct. Not repeatable: the fold's fence makes it happen once. */
+/**
+ * Adds to rollup_error_15m and, per UTC day, to rollup_error_day, each in key order. Keys are distinct. Not repeatable:
+ * the fold's fence makes it happen once.
+ */
 export const addErrorDeltas = (sql: Sql, deltas: readonly ErrorDelta[]): Promise<never[]> => sql`
-  insert into rollup_error_15m as r (org_id, model_id, bucket, outcome, error_code_id, requests)
-  select d.org_id, d.model_id, to_timestamp(d.seconds), d.outcome, d.error_code_id, d.requests
-    from unnest(
-           ${deltas.map((delta) => delta.orgId)}::int4[],
-           ${deltas.map((delta) => delta.modelId)}::int4[],
-           ${deltas.map((delta) => delta.bucketSeconds)}::float8[],
-           ${deltas.map((delta) => delta.outcome)}::int2[],
-           ${deltas.map((delta) => delta.errorCodeId)}::int4[],
-           ${deltas.map((delta) => delta.requests)}::int8[])
-         as d (org_id, model_id, seconds, outcome, error_code_id, requests)
-   order by d.org_id, d.seconds, d.model_id, d.outcome, d.error_code_id
+  with delta as materialized (
+    select d.org_id, d.model_id, to_timestamp(d.seconds) as bucket, d.outcome, d.error_code_id, d.requests
+      from unnest(
+             ${deltas.map((delta) => delta.orgId)}::int4[],
+             ${deltas.map((delta) => delta.modelId)}::int4[],
+             ${deltas.map((delta) => delta.bucketSeconds)}::float8[],
+             ${deltas.map((delta) => delta.outcome)}::int2[],
+             ${deltas.map((delta) => delta.errorCodeId)}::int4[],
+             ${deltas.map((delta) => delta.requests)}::int8[])
+           as d (org_id, model_id, seconds, outcome, error_code_id, requests)
+  ), quarters as (
+    insert into rollup_error_15m as r (org_id, model_id, bucket, outcome, error_code_id, requests)
+    select org_id, model_id, bucket, outcome, error_code_id, requests
+      from delta
+     order by org_id, bucket, model_id, outcome, error_code_id
+        on conflict (org_id, bucket, model_id, outcome, error_code_id) do update
+       set requests = r.requests + excluded.requests
+  )
+  insert into rollup_error_day as r (org_id, model_id, bucket, outcome, error_code_id, requests)
+  select org_id, model_id, date_bin('1 day', bucket, timestamptz 'epoch') as day, outcome, error_code_id,
+         exact_sum(requests)
+    from delta
+   group by org_id, day, model_id, outcome, error_code_id
+   order by org_id, day, model_id, outcome, error_code_id
       on conflict (org_id, bucket, model_id, outcome, error_code_id) do update
      set requests = r.requests + excluded.requests`;

@@ -1,4 +1,13 @@
-import { type Consumer, DIMENSIONS, GRAINS, rollupTable } from "#contract";
+import {
+  type Consumer,
+  DIMENSIONS,
+  ERROR_GRAINS,
+  type ErrorGrain,
+  errorTable,
+  GRAIN_SECONDS,
+  GRAINS,
+  rollupTable,
+} from "#contract";
 import type { Database, Tx } from "./database.ts";
 import { ratingOf } from "./rollups.ts";
 import { selectRows } from "./rows.ts";
@@ -83,7 +92,7 @@ export const listDaysToVerify = (tx: Tx): Promise<DayToVerify[]> => {
   );
   const ofDay = (column: string) =>
     `${column} >= d.day and ${column} < d.day + interval '24 hours'`;
-  const isAny = [...rollups, "rollup_error_15m"].map(
+  const isAny = [...rollups, ...ERROR_GRAINS.map(errorTable)].map(
     (name) =>
       `exists (select from ${name} where org_id = any (array(select id from org)) and ${ofDay("bucket")})`,
   );
@@ -238,25 +247,30 @@ export const sumErrorParts = (tx: Tx, isRawGone: boolean, day: Span): Promise<un
    group by 2, 3, 4, 5`);
 };
 
-/** Compares a day of rollup_error_15m with its parts, both ways. */
+/** Compares a day of rollup_error_15m or rollup_error_day with its parts, both ways. */
 export async function listErrorDifferences(
   tx: Tx,
-  rowsMax: number,
+  { grain, rowsMax }: { grain: ErrorGrain; rowsMax: number },
   day: Span,
 ): Promise<FigureDifference[]> {
   return await selectRows<FigureDifference>(
     tx,
     `
-  with have as (
+  with want as (
+    select org_id, model_id, date_bin('${GRAIN_SECONDS[grain]} seconds', bucket, timestamptz 'epoch') as bucket, outcome,
+           error_code_id, sum(requests)::int8 as requests
+      from verify_error
+     group by 1, 2, 3, 4, 5
+  ), have as (
     select org_id, model_id, bucket, outcome, error_code_id, requests
-      from rollup_error_15m
+      from ${errorTable(grain)}
      where ${withinOrgs("bucket", day)}
   )
   select org_id as "orgId", null::int4 as "sourceId", extract(epoch from date_trunc('hour', bucket))::float8 as "hourSeconds",
          'requests of one error code' as figure,
          coalesce(want.requests, 0)::text as expected, coalesce(have.requests, 0)::text as found,
          (count(*) over ())::int4 as total
-    from verify_error want
+    from want
     full join have using (org_id, model_id, bucket, outcome, error_code_id)
    where want.requests is distinct from have.requests
    order by org_id, bucket, model_id, outcome, error_code_id

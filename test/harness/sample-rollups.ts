@@ -2,6 +2,8 @@ import {
   ALL_ORGS,
   DIMENSIONS,
   type Dimension,
+  ERROR_GRAINS,
+  errorTable,
   GRAIN_SECONDS,
   type Grain,
   GRAINS,
@@ -123,10 +125,13 @@ export async function writeSample(
     select e.*, 'event_or_computed', coalesce("costNano", "ratedNano"),
            case when "costNano" is null then "ratedCurrency" else currency end
       from sample_event e`;
-  await database.sql`
-    insert into rollup_error_15m
-    select "orgId", "modelId", date_bin('15 minutes', at, 'epoch'), outcome, "codeId", sum(requests)
-      from sample_event where outcome >= 2 group by 1, 2, 3, 4, 5`;
+  for (const grain of ERROR_GRAINS) {
+    await database.sql`
+      insert into ${table(errorTable(grain))}
+      select "orgId", "modelId", date_bin(make_interval(secs => ${GRAIN_SECONDS[grain]}), at, 'epoch'), outcome, "codeId",
+             sum(requests)
+        from sample_event where outcome >= 2 group by 1, 2, 3, 4, 5`;
+  }
   await database.sql`update org set tag_keys = '{team,region}' where id > 0`;
   await database.sql`update fold_state set complete_through = ${completeThrough}`;
 }
