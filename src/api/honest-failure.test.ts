@@ -33,6 +33,7 @@ const HOUR_BEFORE = Date.parse(NOW) / 1000 - 3600;
 const QUERIES: Record<string, string> = {
   "/v1/organization/usage/completions": `?start_time=${HOUR_BEFORE}&project_ids=acme`,
   "/v1/organization/costs": `?start_time=${HOUR_BEFORE}&project_ids=acme`,
+  "/analytics/v1/orgs/:orgId/tags": "?tagKey=team",
   "/analytics/v1/admin/pools": "?start=2026-11-20T00:00:00Z&end=2026-11-21T00:00:00Z",
 };
 
@@ -153,6 +154,7 @@ async function writeSamples(api: TestApi): Promise<(url: string) => string> {
   await api.send([anEvent(), { ...anEvent(), input_tokens: -7 }]);
   await api.send("no JSON\n", "", { "content-type": "application/x-ndjson" });
   await api.fold();
+  await api.declareTags("acme", ["team"]);
   const model = await api.ask("/analytics/v1/admin/models/m1", {
     method: "PUT",
     headers: { "content-type": "application/json" },

@@ -11,6 +11,7 @@ const DECIMAL = /^(-?)(0|[1-9]\d*)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 export const isDecimal = (text: string): boolean => DECIMAL.test(text);
 
 const FRACTION_DIGITS = 9;
+const FRACTION_DIGITS_MIN = 2;
 /** Amounts of 10^30 units and more are no money; the bound also keeps the cost of reading linear. */
 const NANO_DIGITS_MAX = 30 + FRACTION_DIGITS;
 
@@ -49,10 +50,11 @@ function roundHalfToEven(digits: string, kept: number): NanoAmount {
 
 /** Writes an amount as a plain decimal: no exponent, at least two and at most nine fraction digits ("12.345", "-0.50"). */
 export function formatNano(nano: bigint): string {
-  const magnitude = nano < 0n ? -nano : nano;
-  const fraction = (magnitude % NANO_PER_UNIT).toString().padStart(FRACTION_DIGITS, "0");
-  const shown = fraction.replace(/0{1,7}$/, "");
-  return `${nano < 0n ? "-" : ""}${magnitude / NANO_PER_UNIT}.${shown}`;
+  const digits = (nano < 0n ? -nano : nano).toString().padStart(FRACTION_DIGITS + 1, "0");
+  const point = digits.length - FRACTION_DIGITS;
+  let end = digits.length;
+  while (end > point + FRACTION_DIGITS_MIN && digits.charAt(end - 1) === "0") end--;
+  return `${nano < 0n ? "-" : ""}${digits.slice(0, point)}.${digits.slice(point, end)}`;
 }
 
 const KNOWN_CURRENCIES = new Set(Intl.supportedValuesOf("currency").map(packCurrency));

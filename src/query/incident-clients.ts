@@ -93,15 +93,17 @@ async function countCalls(
   const counted = new Map<string, Counted>();
   const sketchesOf = kind === "error_rate" ? null : "all";
   for (const row of await sumCalls(reading.tx.sql, ask, keys, sketchesOf)) {
-    const { key, bucketNo, requests, latencyCount } = row;
-    const errors = row.client + row.capacity + row.upstream + row.policy + row.internal;
-    const latencies = new StoredLatencies(row.sketches, latencyCount);
-    counted.set(
-      placeOf(key, bucketNo),
-      kind === "error_rate"
-        ? { requests, judged: requests, observed: errors }
-        : { requests, judged: latencyCount, observed: latencies.countSlower(slowMs) },
-    );
+    const { requests, latencyCount } = row;
+    const one = counted.get(placeOf(row.key, row.bucketNo)) ?? nothing();
+    counted.set(placeOf(row.key, row.bucketNo), one);
+    one.requests += requests;
+    if (kind === "error_rate") {
+      one.judged += requests;
+      one.observed += row.client + row.capacity + row.upstream + row.policy + row.internal;
+    } else {
+      one.judged += latencyCount;
+      one.observed += new StoredLatencies(row.sketches, latencyCount).countSlower(slowMs);
+    }
   }
   return counted;
 }

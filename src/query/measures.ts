@@ -144,7 +144,15 @@ function listOtherCosts({ currency, nano, otherNano }: Tally, own: number): Amou
 }
 
 /** A tally in the words of answers, money first in the org's currency. Throws a RangeError beyond exact numbers (2^53). */
-export function measuresOf(tally: Tally, currency: string): Measures {
+export const measuresOf = (tally: Tally, currency: string): Measures =>
+  withMeasures({}, tally, currency);
+
+/** As `measuresOf`, behind what is said of the tally otherwise; made in one piece, for there are thousands. */
+export function withMeasures<Head extends object>(
+  head: Head,
+  tally: Tally,
+  currency: string,
+): Head & Measures {
   const totalTokens = totalTokensOf(tally);
   if (!Number.isSafeInteger(totalTokens) || !Number.isSafeInteger(tally.requests)) {
     throw new RangeError("usage adds up to more than a number holds exactly");
@@ -152,6 +160,7 @@ export function measuresOf(tally: Tally, currency: string): Measures {
   const own = packCurrency(currency);
   const otherCosts = listOtherCosts(tally, own);
   return {
+    ...head,
     requests: tally.requests,
     errors: tally.errors,
     inputTokens: tally.inputTokens,

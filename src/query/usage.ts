@@ -3,7 +3,15 @@ import type { Clock } from "#kernel";
 import type { Database } from "#store";
 import type { Comparison, SystemUsageAnswer, UsageAnswer, UsageGroup } from "./answers.ts";
 import { readGroups } from "./group-keys.ts";
-import { addTallies, changeOf, createTally, measuresOf, type Tally, totalOf } from "./measures.ts";
+import {
+  addTallies,
+  changeOf,
+  createTally,
+  measuresOf,
+  type Tally,
+  totalOf,
+  withMeasures,
+} from "./measures.ts";
 import { planOf } from "./plan.ts";
 import { SERIES_POINTS_MAX, type SystemUsageQuestion, type UsageQuestion } from "./questions.ts";
 import {
@@ -60,10 +68,7 @@ async function answerUsage(
   const { keys, byKey } = await readGroups(reading, window, window.buckets);
   const buckets = window.buckets.map((bucket) => bucketOf(reading, bucket));
   const seriesOf = (tallies: readonly Tally[]) =>
-    buckets.map((bucket, i) => ({
-      ...bucket,
-      ...measuresOf(tallies[i] ?? createTally(), org.currency),
-    }));
+    buckets.map((bucket, i) => withMeasures(bucket, tallies[i] ?? createTally(), org.currency));
   // Series and totals are the groups added up, so that no rounding and no late fold can come between them.
   const perBucket = window.buckets.map(createTally);
   for (const tallies of byKey.values()) addTallies(perBucket, tallies);

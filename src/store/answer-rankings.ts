@@ -19,7 +19,7 @@ export const listTopErrorCodes = (
     limit: number;
   },
 ): Promise<ErrorCodeSums[]> => {
-  const { quarters, hours, days } = ask.pieces;
+  const { "15m": quarters, hour: hours, day: days } = ask.pieces;
   const edges = {
     starts: [...hours.starts, ...quarters.starts],
     ends: [...hours.ends, ...quarters.ends],
@@ -88,7 +88,7 @@ export const sumUsageByOrg = (
          sum(case when r.rating > 0 then r.rated_nano else r.cost_nano end)::text as "costNano"
     from (
     select r.*
-      from unnest(${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[]) as p (starts, ends)
+      from unnest(${ask.pieces["15m"].starts}::timestamptz[], ${ask.pieces["15m"].ends}::timestamptz[]) as p (starts, ends)
      cross join org o
      cross join lateral (
              select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
@@ -101,7 +101,7 @@ export const sumUsageByOrg = (
      where o.id > 0
      union all
     select r.*
-      from unnest(${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[]) as p (starts, ends)
+      from unnest(${ask.pieces.hour.starts}::timestamptz[], ${ask.pieces.hour.ends}::timestamptz[]) as p (starts, ends)
      cross join org o
      cross join lateral (
              select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
@@ -114,7 +114,7 @@ export const sumUsageByOrg = (
      where o.id > 0
      union all
     select r.*
-      from unnest(${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[]) as p (starts, ends)
+      from unnest(${ask.pieces.day.starts}::timestamptz[], ${ask.pieces.day.ends}::timestamptz[]) as p (starts, ends)
      cross join org o
      cross join lateral (
              select org_id, member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,

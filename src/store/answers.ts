@@ -3,6 +3,7 @@ import {
   type Dimension,
   FIRST_ERROR_OUTCOME,
   type Grain,
+  GRAINS,
   MEMBER_OTHER,
   rollupTable,
   type Piece,
@@ -20,7 +21,7 @@ export type PieceArrays = { buckets: number[]; starts: string[]; ends: string[] 
 export type RollupAsk = {
   orgId: number;
   dimension: Dimension;
-  pieces: { quarters: PieceArrays; hours: PieceArrays; days: PieceArrays };
+  pieces: Readonly<Record<Grain, PieceArrays>>;
   memberIds: readonly number[] | null;
   outcomes: readonly number[] | null;
   /** Which cost counts. */
@@ -38,21 +39,17 @@ export const NO_KEYS: RollupKeys = { by: "none", shown: [] };
  * Rows with a rating are rated throughout, and none (rating above 0) or all (below 0) of their events have a cost of
  * their own: so each row shows one of its two costs, and what is priced of it follows.
  *
- * In all of these `offset 0` keeps each piece a range scan of its own: the planner, when it plans for pieces it does
- * not know, would otherwise read an org's whole history once and compare every row with every piece.
+ * Each piece is a range scan of its own, and summed by itself: of a few groups at a time, which stay in the processor's
+ * cache. Where pieces are not summed by themselves, `offset 0` keeps their scans apart: the planner, when it plans for
+ * pieces it does not know, would otherwise read an org's whole history once and compare every row with every piece.
  */
 
 /** Sorts pieces by grain for `RollupAsk`. */
 export function arrangePieces(buckets: readonly (readonly Piece[])[]): RollupAsk["pieces"] {
-  const arrays = { quarters: emptyArrays(), hours: emptyArrays(), days: emptyArrays() };
-  const ofGrain = {
-    "15m": arrays.quarters,
-    hour: arrays.hours,
-    day: arrays.days,
-  } as const satisfies Record<Grain, PieceArrays>;
+  const arrays = { "15m": emptyArrays(), hour: emptyArrays(), day: emptyArrays() };
   buckets.forEach((pieces, bucket) => {
     for (const piece of pieces) {
-      const array = ofGrain[piece.grain];
+      const array = arrays[piece.grain];
       array.buckets.push(bucket);
       array.starts.push(new Date(piece.startMs).toISOString());
       array.ends.push(new Date(piece.endMs).toISOString());
@@ -95,94 +92,73 @@ export type UsageSums = {
   costNano: string;
 };
 
-/** Numbers packed of a row, in `sumUsage`'s order. */
+/** Numbers packed of a row, in `sumUsageOf`'s order. */
 const USAGE_NUMBERS = 13;
 
 /**
- * Usage per bucket, key and currency, in no order; buckets without rows are left out. All rows come packed in one:
- * taking thousands of rows of a dozen numbers each apart would take longer than adding them up.
- * Index: the rollups' primary keys, one range a piece. Reads only; repeatable.
+ * Usage per bucket, key and currency, in no order; buckets without rows are left out, and what is read at several
+ * grains, or in several pieces, has a row for each. Index: the rollups' primary keys, one range a piece. Reads only;
+ * repeatable.
  */
 export async function sumUsage(sql: Sql, ask: RollupAsk, keys: RollupKeys): Promise<UsageSums[]> {
+  const sums: UsageSums[][] = [];
+  for (const grain of GRAINS) sums.push(await sumUsageOf(sql, ask, keys, grain));
+  return sums.flat();
+}
+
+/** All rows come packed in one: taking thousands of rows of a dozen numbers each apart would take longer than the sums. */
+async function sumUsageOf(
+  sql: Sql,
+  ask: RollupAsk,
+  keys: RollupKeys,
+  grain: Grain,
+): Promise<UsageSums[]> {
+  const pieces = ask.pieces[grain];
+  if (pieces.starts.length === 0) return [];
   const [packed] = await sql<{ numbers: string | null; costs: string | null }>`
-  select encode(string_agg(int8send(s.no) || int8send(s.key) || int8send(s.currency) || int8send(s.requests) || int8send(s.errors)
-                    || int8send(s.input) || int8send(s.cache_read) || int8send(s.cache_write_5m) || int8send(s.cache_write_1h)
-                    || int8send(s.output) || int8send(s.reasoning) || int8send(s.priced_requests) || int8send(s.priced_tokens), ''),
+  select encode(string_agg(int8send(p.no) || int8send(s.key) || int8send(s.currency) || int8send(s.requests)
+                           || int8send(s.errors) || int8send(s.input) || int8send(s.cache_read)
+                           || int8send(s.cache_write_5m) || int8send(s.cache_write_1h) || int8send(s.output)
+                           || int8send(s.reasoning) || int8send(s.priced_requests) || int8send(s.priced_tokens), ''),
                 'base64') as numbers,
          string_agg(s.cost_nano::text, ',') as costs
-    from (
-      select r.no,
-             case ${keys.by}::text
-               when 'outcome' then r.outcome::int4
-               when 'member' then case when ${keys.shown}::int4[] is null or r.member_id = any(${keys.shown}::int4[]) then r.member_id
-                                       else ${MEMBER_OTHER}
-                                  end
-               else 0
-             end as key,
-             shown.currency,
-             exact_sum(r.requests) as requests,
-             coalesce(exact_sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0) as errors,
-             exact_sum(r.input_tokens) as input,
-             exact_sum(r.cache_read_tokens) as cache_read,
-             exact_sum(r.cache_write_5m_tokens) as cache_write_5m,
-             exact_sum(r.cache_write_1h_tokens) as cache_write_1h,
-             exact_sum(r.output_tokens) as output,
-             exact_sum(r.reasoning_tokens) as reasoning,
-             exact_sum(shown.priced_requests) as priced_requests,
-             exact_sum(shown.priced_tokens) as priced_tokens,
-             sum(shown.cost_nano) as cost_nano
-       from (
-       select p.no, r.*
-         from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
-              as p (no, starts, ends)
-        cross join lateral (
-                select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                       cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
-                       rating, rated_nano
-                  from ${rollup(ask, "15m")}
-                 where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                   and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                   and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-                offset 0) r
-        union all
-       select p.no, r.*
-         from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
-              as p (no, starts, ends)
-        cross join lateral (
-                select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                       cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
-                       rating, rated_nano
-                  from ${rollup(ask, "hour")}
-                 where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                   and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                   and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-                offset 0) r
-        union all
-       select p.no, r.*
-         from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
-              as p (no, starts, ends)
-        cross join lateral (
-                select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
-                       cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens, cost_nano,
-                       rating, rated_nano
-                  from ${rollup(ask, "day")}
-                 where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                   and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                   and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-                offset 0) r
-     ) r
-      cross join lateral (select r.rating > ${RATED_ABOVE[ask.costBasis]}::int2 as rated) uses
-      cross join lateral (
-              select case when uses.rated then abs(r.rating) else r.currency end as currency,
-                     case when uses.rated then r.rated_nano else r.cost_nano end as cost_nano,
-                     case when not uses.rated then r.priced_requests when r.rating = 0 then 0 else r.requests end
-                     as priced_requests,
-                     case when not uses.rated then r.priced_tokens when r.rating = 0 then 0
-                          else r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens + r.cache_write_1h_tokens
-                               + r.output_tokens + r.reasoning_tokens
-                     end as priced_tokens) shown
-      group by 1, 2, 3
-    ) s`;
+    from unnest(${pieces.buckets}::int4[], ${pieces.starts}::timestamptz[], ${pieces.ends}::timestamptz[]) as p (no, starts, ends)
+   cross join lateral (
+           select case ${keys.by}::text
+                    when 'outcome' then r.outcome::int4
+                    when 'member' then case when ${keys.shown}::int4[] is null or r.member_id = any(${keys.shown}::int4[])
+                                            then r.member_id
+                                            else ${MEMBER_OTHER}
+                                       end
+                    else 0
+                  end as key,
+                  shown.currency,
+                  exact_sum(r.requests) as requests,
+                  coalesce(exact_sum(r.requests) filter (where r.outcome >= ${FIRST_ERROR_OUTCOME}), 0) as errors,
+                  exact_sum(r.input_tokens) as input,
+                  exact_sum(r.cache_read_tokens) as cache_read,
+                  exact_sum(r.cache_write_5m_tokens) as cache_write_5m,
+                  exact_sum(r.cache_write_1h_tokens) as cache_write_1h,
+                  exact_sum(r.output_tokens) as output,
+                  exact_sum(r.reasoning_tokens) as reasoning,
+                  exact_sum(shown.priced_requests) as priced_requests,
+                  exact_sum(shown.priced_tokens) as priced_tokens,
+                  sum(shown.cost_nano) as cost_nano
+             from ${rollup(ask, grain)} r
+            cross join lateral (select r.rating > ${RATED_ABOVE[ask.costBasis]}::int2 as rated) uses
+            cross join lateral (
+                    select case when uses.rated then abs(r.rating) else r.currency end as currency,
+                           case when uses.rated then r.rated_nano else r.cost_nano end as cost_nano,
+                           case when not uses.rated then r.priced_requests when r.rating = 0 then 0 else r.requests end
+                           as priced_requests,
+                           case when not uses.rated then r.priced_tokens when r.rating = 0 then 0
+                                else r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens
+                                     + r.cache_write_1h_tokens + r.output_tokens + r.reasoning_tokens
+                           end as priced_tokens) shown
+            where r.org_id = ${ask.orgId} and r.bucket >= p.starts and r.bucket < p.ends
+              and (${ask.memberIds}::int4[] is null or r.member_id = any(${ask.memberIds}::int4[]))
+              and (${ask.outcomes}::int2[] is null or r.outcome = any(${ask.outcomes}::int2[]))
+            group by 1, 2) s`;
   if (packed === undefined || packed.numbers === null || packed.costs === null) return [];
   const numbers = readInt8s(bytesOf(packed.numbers));
   return packed.costs.split(",").map((costNano, row) => {
@@ -232,64 +208,50 @@ export async function sumCalls(
   keys: RollupKeys,
   sketchesOf: "all" | "shown" | null,
 ): Promise<CallSums[]> {
+  const sums: CallSums[][] = [];
+  for (const grain of GRAINS) sums.push(await sumCallsOf(sql, ask, { ...keys, sketchesOf }, grain));
+  return sums.flat();
+}
+
+async function sumCallsOf(
+  sql: Sql,
+  ask: RollupAsk,
+  keys: RollupKeys & { sketchesOf: "all" | "shown" | null },
+  grain: Grain,
+): Promise<CallSums[]> {
+  const pieces = ask.pieces[grain];
+  if (pieces.starts.length === 0) return [];
   const rows = await sql<Omit<CallSums, "sketches"> & { sketches: string | null }>`
-  select r.no as "bucketNo",
-         case ${keys.by}::text
-           when 'outcome' then r.outcome::int4
-           when 'member' then case when ${keys.shown}::int4[] is null or r.member_id = any(${keys.shown}::int4[]) then r.member_id
-                              else ${MEMBER_OTHER}
-                         end
-           else 0
-         end as key,
-         exact_sum(r.requests) as requests,
-         coalesce(exact_sum(r.requests) filter (where r.outcome = 1), 0) as cancelled,
-         coalesce(exact_sum(r.requests) filter (where r.outcome = 2), 0) as client,
-         coalesce(exact_sum(r.requests) filter (where r.outcome = 3), 0) as capacity,
-         coalesce(exact_sum(r.requests) filter (where r.outcome = 4), 0) as upstream,
-         coalesce(exact_sum(r.requests) filter (where r.outcome = 5), 0) as policy,
-         coalesce(exact_sum(r.requests) filter (where r.outcome = 6), 0) as internal,
-         exact_sum(r.latency_count) as "latencyCount",
-         exact_sum(r.latency_sum_ms) as "latencySumMs",
-         encode(string_agg(int4send(octet_length(r.latency_sketch)) || r.latency_sketch, '')
-                  filter (where r.latency_count > 0
-                            and (${sketchesOf}::text = 'all'
-                                 or ${sketchesOf}::text = 'shown' and r.member_id = any(${keys.shown}::int4[]))),
-                'base64') as sketches
-    from (
-    select p.no, r.*
-      from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, requests, latency_count, latency_sum_ms, latency_sketch
-               from ${rollup(ask, "15m")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-     union all
-    select p.no, r.*
-      from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, requests, latency_count, latency_sum_ms, latency_sketch
-               from ${rollup(ask, "hour")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-     union all
-    select p.no, r.*
-      from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
-           as p (no, starts, ends)
-     cross join lateral (
-             select member_id, outcome, requests, latency_count, latency_sum_ms, latency_sketch
-               from ${rollup(ask, "day")}
-              where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
-                and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
-                and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
-             offset 0) r
-  ) r
-   group by 1, 2`;
+  select p.no as "bucketNo", s.*
+    from unnest(${pieces.buckets}::int4[], ${pieces.starts}::timestamptz[], ${pieces.ends}::timestamptz[]) as p (no, starts, ends)
+   cross join lateral (
+           select case ${keys.by}::text
+                    when 'outcome' then outcome::int4
+                    when 'member' then case when ${keys.shown}::int4[] is null or member_id = any(${keys.shown}::int4[])
+                                            then member_id
+                                            else ${MEMBER_OTHER}
+                                       end
+                    else 0
+                  end as key,
+                  exact_sum(requests) as requests,
+                  coalesce(exact_sum(requests) filter (where outcome = 1), 0) as cancelled,
+                  coalesce(exact_sum(requests) filter (where outcome = 2), 0) as client,
+                  coalesce(exact_sum(requests) filter (where outcome = 3), 0) as capacity,
+                  coalesce(exact_sum(requests) filter (where outcome = 4), 0) as upstream,
+                  coalesce(exact_sum(requests) filter (where outcome = 5), 0) as policy,
+                  coalesce(exact_sum(requests) filter (where outcome = 6), 0) as internal,
+                  exact_sum(latency_count) as "latencyCount",
+                  exact_sum(latency_sum_ms) as "latencySumMs",
+                  encode(string_agg(int4send(octet_length(latency_sketch)) || latency_sketch, '')
+                           filter (where latency_count > 0
+                                     and (${keys.sketchesOf}::text = 'all'
+                                          or ${keys.sketchesOf}::text = 'shown' and member_id = any(${keys.shown}::int4[]))),
+                         'base64') as sketches
+             from ${rollup(ask, grain)}
+            where org_id = ${ask.orgId} and bucket >= p.starts and bucket < p.ends
+              and (${ask.memberIds}::int4[] is null or member_id = any(${ask.memberIds}::int4[]))
+              and (${ask.outcomes}::int2[] is null or outcome = any(${ask.outcomes}::int2[]))
+            group by 1) s`;
   return rows.map((row) => ({
     ...row,
     sketches: row.sketches === null ? null : bytesOf(row.sketches),
@@ -308,7 +270,7 @@ export const listTopMembers = (
   select r.member_id as "memberId"
     from (
     select p.no, r.*
-      from unnest(${ask.pieces.quarters.buckets}::int4[], ${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[])
+      from unnest(${ask.pieces["15m"].buckets}::int4[], ${ask.pieces["15m"].starts}::timestamptz[], ${ask.pieces["15m"].ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
@@ -321,7 +283,7 @@ export const listTopMembers = (
              offset 0) r
      union all
     select p.no, r.*
-      from unnest(${ask.pieces.hours.buckets}::int4[], ${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[])
+      from unnest(${ask.pieces.hour.buckets}::int4[], ${ask.pieces.hour.starts}::timestamptz[], ${ask.pieces.hour.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
@@ -334,7 +296,7 @@ export const listTopMembers = (
              offset 0) r
      union all
     select p.no, r.*
-      from unnest(${ask.pieces.days.buckets}::int4[], ${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[])
+      from unnest(${ask.pieces.day.buckets}::int4[], ${ask.pieces.day.starts}::timestamptz[], ${ask.pieces.day.ends}::timestamptz[])
            as p (no, starts, ends)
      cross join lateral (
              select member_id, outcome, currency, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,

@@ -130,8 +130,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await Promise.all([owner.end(), api.end()]);
     throw error;
   }
+  // With its values in hand a plan leaves out the filters that a question does not have, row by row.
   const enter = (role: Role, orgId: number | "" | "*") =>
-    `set local role ${role}; set local app.org_id = '${orgId}'; ` +
+    `set local role ${role}; set local app.org_id = '${orgId}'; set local plan_cache_mode = force_custom_plan; ` +
     `set local statement_timeout = ${options.apiStatementMsMax}`;
   // As above: without it, a connection whose server is no longer heard from would never be given back.
   const ownerLimit = { query_timeout: options.ownerStatementMsMax + 500 };

@@ -16,13 +16,20 @@ export async function selectRows<Row>(tx: Tx, text: string): Promise<Row[]> {
 export const bytesOf = (base64: string): Buffer => Buffer.from(base64, "base64");
 
 /** Reads numbers laid end to end (int8send). Throws a RangeError for one beyond exact numbers (2^53). */
-export function readInt8s(bytes: Buffer): Float64Array {
-  const numbers = new Float64Array(bytes.length / 8);
-  for (let i = 0; i < numbers.length; i++) {
-    const value = bytes.readInt32BE(8 * i) * 2 ** 32 + bytes.readUInt32BE(8 * i + 4);
-    if (!Number.isSafeInteger(value))
-      throw new RangeError("a sum is beyond what a number holds exactly");
-    numbers[i] = value;
+export function readInt8s(bytes: Buffer): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const numbers: number[] = [];
+  for (let at = 0; at < bytes.length; at += 8) {
+    const high = view.getInt32(at);
+    const low = view.getInt32(at + 4);
+    // Almost all are small: kept as what they are, they need no box each in the objects they come to.
+    if (high === 0 && low >= 0) numbers.push(low);
+    else {
+      const value = high * 2 ** 32 + (low >>> 0);
+      if (!Number.isSafeInteger(value))
+        throw new RangeError("a sum is beyond what a number holds exactly");
+      numbers.push(value);
+    }
   }
   return numbers;
 }

@@ -42,7 +42,7 @@ export const sumUnpriced = (
          bool_or(priced.requests > 0 and priced.requests < r.requests) as "isMixed"
     from (
     select r.*
-      from unnest(${ask.pieces.quarters.starts}::timestamptz[], ${ask.pieces.quarters.ends}::timestamptz[]) as p (starts, ends)
+      from unnest(${ask.pieces["15m"].starts}::timestamptz[], ${ask.pieces["15m"].ends}::timestamptz[]) as p (starts, ends)
      cross join lateral (
              select member_id, rating, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
                     cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens
@@ -51,7 +51,7 @@ export const sumUnpriced = (
              offset 0) r
      union all
     select r.*
-      from unnest(${ask.pieces.hours.starts}::timestamptz[], ${ask.pieces.hours.ends}::timestamptz[]) as p (starts, ends)
+      from unnest(${ask.pieces.hour.starts}::timestamptz[], ${ask.pieces.hour.ends}::timestamptz[]) as p (starts, ends)
      cross join lateral (
              select member_id, rating, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
                     cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens
@@ -60,7 +60,7 @@ export const sumUnpriced = (
              offset 0) r
      union all
     select r.*
-      from unnest(${ask.pieces.days.starts}::timestamptz[], ${ask.pieces.days.ends}::timestamptz[]) as p (starts, ends)
+      from unnest(${ask.pieces.day.starts}::timestamptz[], ${ask.pieces.day.ends}::timestamptz[]) as p (starts, ends)
      cross join lateral (
              select member_id, rating, requests, input_tokens, cache_read_tokens, cache_write_5m_tokens,
                     cache_write_1h_tokens, output_tokens, reasoning_tokens, priced_requests, priced_tokens
