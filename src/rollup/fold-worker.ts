@@ -49,7 +49,13 @@ const REMEMBERED_SECONDS = 2 * 86_400;
 
 /** What one attempt to fold did. Instants in µs since the Unix epoch. */
 export type FoldResult =
-  | { state: "standby"; completeThroughUs: number | null; nowUs: number }
+  | {
+      state: "standby";
+      completeThroughUs: number | null;
+      nowUs: number;
+      /** Whether another process folds; else folds are kept out for a moment, or nobody has taken over yet. */
+      isLed: boolean;
+    }
   | {
       state: "folded";
       batches: number;
@@ -61,10 +67,10 @@ export type FoldResult =
       nowUs: number;
     };
 
-/** Another process folds now: this one's epoch is over. Nothing of the fold was written. */
+/** This process's epoch is over: another folds now, or rollup rows were changed under it. Nothing of the fold was written. */
 export class FoldLeaseLost extends Error {
   constructor(consumer: Consumer) {
-    super(`the lease of ${consumer} is held by another process`);
+    super(`the lease of ${consumer} was lost`);
     this.name = "FoldLeaseLost";
   }
 }
@@ -149,8 +155,8 @@ export class FoldWorker implements AsyncDisposable {
   async #fold(): Promise<FoldResult> {
     const session = (this.#session ??= await this.#openSession());
     const lease = (this.#lease ??= await this.#takeLease(session));
-    const { nowUs, completeThroughUs: claimedUs } = await getFoldClaim(session.sql, this.#consumer);
-    if (!lease) return { state: "standby", completeThroughUs: claimedUs, nowUs };
+    const { nowUs, ...claim } = await getFoldClaim(session.sql, this.#consumer);
+    if (!lease) return { state: "standby", nowUs, ...claim };
     const { settings, crash } = this.#deps;
     const listed = await listUnfoldedBatches(session.sql, this.#consumer, FOLD_BATCHES_MAX);
     const limits = { eventsMax: settings.foldEventsMax, batchesMax: FOLD_BATCHES_MAX };

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { Registry } from "prom-client";
 import { testDatabase, waitFor } from "#harness";
 import { createLogger, type Logger, neverCrash, silentLogger, systemClock } from "#kernel";
-import type { Database } from "#store";
+import { type Database, interruptFolds } from "#store";
 import { commitTestBatch, openLane, testEvent } from "./committed-batches.ts";
 import { type Rollup, startRollup } from "./rollup.ts";
 import { ROLLUP_DEFAULTS, FoldWorker } from "./fold-worker.ts";
@@ -99,13 +99,7 @@ test("lost connections are outlived, with one line of log when folding fails and
   await using db = await testDatabase({ ownerConnectionsMax: 12 });
   const { database } = db;
   const lane = await openLane(database);
-  const lines: string[] = [];
-  const logger = createLogger("debug", {
-    write: (line) => {
-      const { consumer, msg } = JSON.parse(line);
-      if (consumer === "usage") lines.push(msg);
-    },
-  });
+  const { logger, lines } = logOf("usage");
   await using rollup = await start(database, { logger });
   await waitFor(() => rollup.stats().usage.state === "leading");
   // Every connection but this statement's own is cut, several times over.
@@ -137,4 +131,60 @@ test("data that do not add up stop the fold with a reason in the stats, and it g
 
   assert.equal(await requestsOf(database, "rollup_org_day"), 2);
   assert.equal(rollup.stats().usage.lastError, null);
+});
+
+/** The messages that are logged of a consumer from now on. */
+function logOf(consumer: "usage" | "people"): { logger: Logger; lines: readonly string[] } {
+  const lines: string[] = [];
+  const logger = createLogger("debug", {
+    write: (line) => {
+      const { consumer: of, msg } = JSON.parse(line);
+      if (of === consumer) lines.push(msg);
+    },
+  });
+  return { logger, lines };
+}
+
+test("folds that are interrupted, since rollup rows are changed, go on, and name no other process", async () => {
+  await using db = await testDatabase({ ownerConnectionsMax: 12 });
+  const { database } = db;
+  const lane = await openLane(database);
+  await commitTestBatch(database, lane, [testEvent()]);
+  const { logger, lines } = logOf("usage");
+  await using scope = new AsyncDisposableStack();
+  const rollup = await database.transaction(async (tx) => {
+    await interruptFolds(tx.sql);
+    const begun = scope.use(await start(database, { logger }));
+    const result = await begun.foldOnce("usage");
+    assert.equal(result.state === "standby" && result.isLed, false);
+    return begun;
+  });
+  await waitFor(async () => (await requestsOf(database, "rollup_org_day")) === 1);
+  await database.transaction(async (tx) => {
+    await interruptFolds(tx.sql);
+    await waitFor(async () => {
+      const waiting = await database.sql`
+        select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+      return waiting.length > 0;
+    });
+  });
+  await waitFor(() => rollup.stats().usage.lastError !== null);
+  await commitTestBatch(database, lane, [testEvent()]);
+  await waitFor(async () => (await requestsOf(database, "rollup_org_day")) === 2);
+  assert.deepEqual(lines, ["Folding"]);
+});
+
+test("a process whose lease another has taken says once that the other folds", async () => {
+  await using db = await testDatabase({ ownerConnectionsMax: 12 });
+  const { database } = db;
+  const { logger, lines } = logOf("usage");
+  await using rollup = await start(database, { logger });
+  await waitFor(() => rollup.stats().usage.state === "leading");
+  await database.sql`
+    update fold_state
+       set epoch = epoch + 1, owner = 'another', lease_until = clock_timestamp() + interval '1 hour'`;
+  await waitFor(() => rollup.stats().usage.state === "standby");
+  await database.sql`update fold_state set lease_until = '-infinity'`;
+  await waitFor(() => rollup.stats().usage.state === "leading");
+  assert.deepEqual(lines, ["Folding", "Folding is done by another process", "Folding"]);
 });

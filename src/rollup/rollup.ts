@@ -172,7 +172,7 @@ class ConsumerLoop implements AsyncDisposable {
     while (!this.#stop.signal.aborted) {
       const waitMs = await this.foldOnce().then(
         (result) => this.#waitAfter(result),
-        () => this.#backOff(),
+        (error: unknown) => this.#backOff(error),
       );
       if (waitMs > 0) await this.#wait(waitMs);
     }
@@ -183,8 +183,8 @@ class ConsumerLoop implements AsyncDisposable {
     return result.hasMore ? 0 : this.#deps.intervalMs;
   }
 
-  #backOff(): number {
-    if (this.#state === "standby") return STANDBY_POLL_MS;
+  #backOff(error: unknown): number {
+    if (error instanceof FoldLeaseLost) return STANDBY_POLL_MS;
     if (this.#state === "stopped") return STOPPED_MS;
     const ceiling = Math.min(BACK_OFF_MS_MAX, BACK_OFF_MS * 2 ** Math.min(10, this.#failures));
     return ceiling * (0.5 + this.#deps.random() / 2);
@@ -215,7 +215,8 @@ class ConsumerLoop implements AsyncDisposable {
     }
     this.#failures = 0;
     this.#lastError = null;
-    this.#enter(result.state === "standby" ? "standby" : "leading");
+    if (result.state === "folded") this.#enter("leading");
+    else if (result.isLed) this.#enter("standby");
     if (result.state === "folded" && result.batches > 0) {
       this.#lastFoldMs = nowMs - startedMs;
       this.#eventsFolded += result.events;
@@ -227,8 +228,9 @@ class ConsumerLoop implements AsyncDisposable {
   #failed(error: unknown): void {
     this.#failures++;
     this.#lastError = error instanceof Error ? error.message : String(error);
-    if (error instanceof FoldLeaseLost) this.#enter("standby", error);
-    else this.#enter(classifyError(error) === "retry" ? "retrying" : "stopped", error);
+    // Who has it now, if anybody, the next attempt finds out: a re-rating only interrupts.
+    if (error instanceof FoldLeaseLost) return;
+    this.#enter(classifyError(error) === "retry" ? "retrying" : "stopped", error);
   }
 
   /** One line of log per change of state. */
@@ -239,8 +241,6 @@ class ConsumerLoop implements AsyncDisposable {
     const { logger } = this.#deps;
     if (state === "stopped") logger.error({ consumer, err: error }, "Folding stopped");
     else if (state === "retrying") logger.warn({ consumer, err: error }, "Folding is tried again");
-    else if (error)
-      logger.warn({ consumer, reason: "lease_lost" }, "Folding is done by another process");
     else if (state === "standby") logger.info({ consumer }, "Folding is done by another process");
     else logger.info({ consumer }, "Folding");
   }

@@ -52,7 +52,12 @@ export const releaseFoldLease = (
      and epoch = ${held.epoch}`;
 
 /** What a consumer claims. Instants in microseconds since the Unix epoch; null before the first fold. */
-export type FoldClaim = { nowUs: number; completeThroughUs: number | null };
+export type FoldClaim = {
+  nowUs: number;
+  completeThroughUs: number | null;
+  /** Whether anybody's lease lasts; none does while rollup rows are changed by others than folds (`interruptFolds`). */
+  isLed: boolean;
+};
 
 /** The database's time (taken before anything a later statement sees) and how far a consumer has come. Reads one row. */
 export async function getFoldClaim(sql: Sql, consumer: Consumer): Promise<FoldClaim> {
@@ -60,7 +65,8 @@ export async function getFoldClaim(sql: Sql, consumer: Consumer): Promise<FoldCl
     select (extract(epoch from statement_timestamp()) * 1000000)::int8 as "nowUs",
            case when complete_through > '-infinity'
                 then (extract(epoch from complete_through) * 1000000)::int8
-            end as "completeThroughUs"
+            end as "completeThroughUs",
+           lease_until >= clock_timestamp() as "isLed"
       from fold_state
      where consumer = ${consumer}`;
   if (!claim) throw new Error(`fold_state has no row for ${consumer}`);
