@@ -816,7 +816,7 @@ CREATE TABLE public.rerating (
     finished_at timestamp with time zone,
     CONSTRAINT rerating_check CHECK ((starts_at < ends_at)),
     CONSTRAINT rerating_model_check CHECK ((model <> ''::text)),
-    CONSTRAINT rerating_state_check CHECK ((state = ANY (ARRAY['ordered'::text, 'previewing'::text, 'previewed'::text, 'applying'::text, 'applied'::text, 'undoing'::text, 'undone'::text])))
+    CONSTRAINT rerating_state_check CHECK ((state = ANY (ARRAY['ordered'::text, 'previewing'::text, 'previewed'::text, 'applying'::text, 'applied'::text, 'undoing'::text, 'undone'::text, 'cancelled'::text])))
 );
 
 ALTER TABLE ONLY public.rerating FORCE ROW LEVEL SECURITY;
@@ -831,7 +831,7 @@ COMMENT ON TABLE public.rerating IS 'Orders to rate events again by a version of
 -- Name: COLUMN rerating.finished_at; Type: COMMENT; Schema: public; Owner: -
 --
 
-COMMENT ON COLUMN public.rerating.finished_at IS 'When it came to the state it is in: previewed, applied or undone.';
+COMMENT ON COLUMN public.rerating.finished_at IS 'When it came to the state it is in: previewed, applied, undone or cancelled.';
 
 --
 -- Name: rerating_day; Type: TABLE; Schema: public; Owner: -
@@ -862,6 +862,47 @@ COMMENT ON COLUMN public.rerating_day.done_in IS 'The newest state of the order 
 --
 
 COMMENT ON COLUMN public.rerating_day.has_raw IS 'Whether the day''s raw events were there when it was looked at; without them nothing of it is rated again.';
+
+--
+-- Name: rerating_failure; Type: TABLE; Schema: public; Owner: -
+--
+
+CREATE TABLE public.rerating_failure (
+    rerating_id integer NOT NULL,
+    failed_in text NOT NULL,
+    day date,
+    failures integer NOT NULL,
+    since timestamp with time zone NOT NULL,
+    failed_at timestamp with time zone NOT NULL,
+    retry_at timestamp with time zone NOT NULL,
+    error text NOT NULL,
+    CONSTRAINT rerating_failure_failed_in_check CHECK ((failed_in = ANY (ARRAY['ordered'::text, 'previewing'::text, 'applying'::text, 'undoing'::text]))),
+    CONSTRAINT rerating_failure_failures_check CHECK ((failures > 0))
+);
+
+--
+-- Name: TABLE rerating_failure; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON TABLE public.rerating_failure IS 'Orders whose work failed the last time, which the end of the day or the state that failed deletes. It concerns an order while that is in the state failed_in.';
+
+--
+-- Name: COLUMN rerating_failure.day; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.rerating_failure.day IS 'The UTC day that failed; null: no day alone.';
+
+--
+-- Name: COLUMN rerating_failure.failures; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.rerating_failure.failures IS 'How often in a row, the first at since, the last at failed_at; not tried again before retry_at.';
+
+--
+-- Name: COLUMN rerating_failure.error; Type: COMMENT; Schema: public; Owner: -
+--
+
+COMMENT ON COLUMN public.rerating_failure.error IS 'The last failure in words without data: SQLSTATE and message.';
 
 --
 -- Name: rerating_id_seq; Type: SEQUENCE; Schema: public; Owner: -
@@ -2001,6 +2042,13 @@ ALTER TABLE ONLY public.rerating_day
     ADD CONSTRAINT rerating_day_pkey PRIMARY KEY (rerating_id, day);
 
 --
+-- Name: rerating_failure rerating_failure_pkey; Type: CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.rerating_failure
+    ADD CONSTRAINT rerating_failure_pkey PRIMARY KEY (rerating_id, failed_in);
+
+--
 -- Name: rerating_line rerating_line_pkey; Type: CONSTRAINT; Schema: public; Owner: -
 --
 
@@ -2443,6 +2491,13 @@ ALTER TABLE ONLY public.price
 
 ALTER TABLE ONLY public.rerating_day
     ADD CONSTRAINT rerating_day_rerating_id_fkey FOREIGN KEY (rerating_id) REFERENCES public.rerating(id);
+
+--
+-- Name: rerating_failure rerating_failure_rerating_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
+--
+
+ALTER TABLE ONLY public.rerating_failure
+    ADD CONSTRAINT rerating_failure_rerating_id_fkey FOREIGN KEY (rerating_id) REFERENCES public.rerating(id);
 
 --
 -- Name: rerating_line rerating_line_rerating_id_fkey; Type: FK CONSTRAINT; Schema: public; Owner: -
@@ -3747,6 +3802,13 @@ GRANT UPDATE(finished_at) ON TABLE public.rerating TO tallystick_admin;
 
 GRANT SELECT ON TABLE public.rerating_day TO tallystick_system;
 GRANT SELECT ON TABLE public.rerating_day TO tallystick_admin;
+
+--
+-- Name: TABLE rerating_failure; Type: ACL; Schema: public; Owner: -
+--
+
+GRANT SELECT ON TABLE public.rerating_failure TO tallystick_system;
+GRANT SELECT ON TABLE public.rerating_failure TO tallystick_admin;
 
 --
 -- Name: TABLE rerating_line; Type: ACL; Schema: public; Owner: -

@@ -114,6 +114,7 @@ const ROUTES: Record<string, Line> = {
   "GET /analytics/v1/admin/reratings/:reratingId/lines": ["system:read", "system", 404],
   "POST /analytics/v1/admin/reratings/:reratingId/apply": ["system:write", "system", 404],
   "POST /analytics/v1/admin/reratings/:reratingId/undo": ["system:write", "system", 404],
+  "POST /analytics/v1/admin/reratings/:reratingId/cancel": ["system:write", "system", 404],
   "GET /analytics/v1/admin/revocations": ["system:write", "system"],
   "POST /analytics/v1/admin/revocations": ["system:write", "system", 400],
 };
@@ -312,7 +313,7 @@ test("S3: no change takes an org, a role, an id or a time of making that is not 
   const withBody = Object.keys(ROUTES).filter(
     (route) =>
       /^(?:POST|PUT|PATCH) /.test(route) &&
-      !/quarantine|sign-|events$|\/(?:apply|undo)$/.test(route),
+      !/quarantine|sign-|events$|\/(?:apply|undo|cancel)$/.test(route),
   );
   assert.equal(Object.keys(bodies).length, withBody.length);
   for (const [route, body] of Object.entries(bodies)) {

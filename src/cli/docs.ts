@@ -126,6 +126,7 @@ const MORE: Readonly<Record<string, string>> = {
     'tallystick rerate preview --org acme --from 2026-11-01 --to 2026-12-01 --reason "their prices of November"',
     "tallystick rerate apply 7",
     "tallystick rerate undo 7 --no-wait",
+    "tallystick rerate cancel 8",
     "tallystick rerate show 7 --limit 100 --json",
   ),
   "sign-in-link": examples("tallystick sign-in-link"),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Column, formatFacts, formatNumber, formatTable } from "./table.ts";
+import { type Column, formatCount, formatFacts, formatNumber, formatTable } from "./table.ts";
 
 // Fields that this version does not know stay, for --json.
 const sums = z.looseObject({
@@ -26,6 +26,17 @@ export const order = z.looseObject({
   createdByName: z.string(),
   finishedAt: z.string().nullable(),
   days: z.looseObject({ total: z.int(), done: z.int(), withoutRaw: z.int() }),
+  waitsFor: z.int().nullable().default(null),
+  failure: z
+    .looseObject({
+      day: z.string().nullable(),
+      times: z.int(),
+      since: z.string(),
+      nextTryAt: z.string(),
+      error: z.string(),
+    })
+    .nullable()
+    .default(null),
 });
 /** The same with what it changes, by currency. */
 export const orderWithTotals = order.extend({
@@ -86,8 +97,32 @@ export function formatOrder(one: Order): string {
     ["finished", one.finishedAt],
     ["days done", `${formatNumber(done)} of ${formatNumber(total)}`],
     ["without events", left],
+    ["trouble", formatTrouble(one) ?? null],
   ]);
 }
+
+/** Why an order does not go on, and what a person may do about it; undefined while it does. */
+export function formatTrouble({ reratingId, state, waitsFor, failure }: Order): string | undefined {
+  if (failure !== null) {
+    const { day, times, since, nextTryAt, error } = failure;
+    const where = day === null ? "" : ` on ${day}`;
+    const out = OUT[state];
+    const way = out === undefined ? "" : ` "rerate ${out} ${reratingId}" gives it up.`;
+    return `It failed ${formatCount(times, "time")} in a row since ${since}, the last time${where} with "${error}", and is tried again at ${nextTryAt}.${way}`;
+  }
+  if (waitsFor === null) return undefined;
+  return `It waits for re-rating ${waitsFor} to end; "rerate show ${waitsFor}" tells how far that is.`;
+}
+
+/** By state, what ends an order that fails in it. */
+const OUT: Record<string, string | undefined> = {
+  ordered: "cancel",
+  previewing: "cancel",
+  applying: "undo",
+};
+
+const shortTrouble = ({ waitsFor, failure }: Order): string =>
+  failure !== null ? ", failing" : waitsFor !== null ? `, waits for ${waitsFor}` : "";
 
 /** A table of orders. */
 export const formatOrders = (orders: readonly Order[]): string =>
@@ -98,7 +133,7 @@ export const formatOrders = (orders: readonly Order[]): string =>
     ],
     orders.map((one) => [
       String(one.reratingId),
-      one.state,
+      `${one.state}${shortTrouble(one)}`,
       `${one.days.done}/${one.days.total}`,
       one.orgId ?? "all",
       one.modelId ?? "all",
@@ -141,12 +176,16 @@ const LEFT: Record<string, string | undefined> = {
   too_large: "cost too much to be certain",
 };
 
+const NOTHING_TO_CHANGE = "Nothing to change: no cost would be another one.\n";
+const NOTHING: Record<string, string | undefined> = {
+  ordered: "Nothing is known yet.\n",
+  previewing: "Nothing is known yet.\n",
+  cancelled: "Nothing was found before it was cancelled.\n",
+};
+
 /** By currency what was previewed, and beside it what was applied once that is under way. */
 export function formatTotals({ totals, state }: OrderWithTotals): string {
-  if (totals.length === 0)
-    return state === "ordered" || state === "previewing"
-      ? "Nothing is known yet.\n"
-      : "Nothing to change: no cost would be another one.\n";
+  if (totals.length === 0) return NOTHING[state] ?? NOTHING_TO_CHANGE;
   const isApplied = /^appl|^und/.test(state);
   const rows = totals.flatMap(({ currency, previewed, applied }) => [
     [currency, "previewed", ...sumCells(previewed)],

@@ -19,6 +19,7 @@ import {
   formatOrders,
   formatTally,
   formatTotals,
+  formatTrouble,
   isLeftApplied,
   line,
   order,
@@ -26,16 +27,18 @@ import {
 } from "./rerate-table.ts";
 import { formatNumber } from "./table.ts";
 
-const usage = `tallystick rerate preview|apply|undo|list|show [ID] [options]
+const usage = `tallystick rerate preview|apply|undo|cancel|list|show [ID] [options]
 
 Rates again, by the newest price book, what was rated by an older one or had no price. Looked at first, then applied; what
-was applied can be undone.
+was applied can be undone. An order whose work fails is tried again with growing pauses; list, show and the commands that
+wait for it say so, and why.
 
   preview             find what would change, without changing it: by currency, the lines (day, org, model) that change
                       most, and the order's ID, by which it is applied
   apply ID            do what was previewed, and compare what was done with it. Refused when prices changed since. Safe to
                       repeat
-  undo ID             take it back, of the newest one that was applied. Safe to repeat
+  undo ID             take it back, of the newest one that was applied, or of one that is still being applied. Safe to repeat
+  cancel ID           give up an order that was not to be applied yet: it never will be. Safe to repeat
   list                the orders, newest first
   show ID             one of them, how far it is, and the lines that change most
 
@@ -74,7 +77,7 @@ const ASK_GROWTH = 1.3;
 /** So long an order may lie about before that is said. */
 const IDLE_MS_MAX = 15_000;
 
-type Action = "preview" | "apply" | "undo" | "list" | "show";
+type Action = "preview" | "apply" | "undo" | "cancel" | "list" | "show";
 type Order = z.output<typeof order>;
 type Deps = { client: ApiClient; values: Values; io: CommandIo };
 
@@ -83,6 +86,7 @@ const TAKES: Readonly<Record<Action, { id: boolean; options: readonly string[] }
   preview: { id: false, options: ["from", "to", "org", "model", "reason", "no-wait", "limit"] },
   apply: { id: true, options: ["no-wait"] },
   undo: { id: true, options: ["no-wait"] },
+  cancel: { id: true, options: [] },
   list: { id: false, options: ["limit"] },
   show: { id: true, options: ["limit"] },
 };
@@ -91,7 +95,7 @@ const isAction = (name: string): name is Action => Object.hasOwn(TAKES, name);
 /** `rerate`: rates again by the newest prices. */
 export const rerateCommand: Command = {
   name: "rerate",
-  summary: "Rate usage again by the newest prices: preview, apply, undo",
+  summary: "Rate usage again by the newest prices: preview, apply, undo, cancel",
   usage,
   run: async (args, io) => {
     const { values, positionals } = parseArguments(args, OPTIONS);
@@ -109,7 +113,11 @@ export const rerateCommand: Command = {
     const deps = { client, values, io };
     return await withRefusals(io, async () => {
       if (name === "list") return await list(deps, limit);
-      if (name === "show") return await show(deps, path, limit);
+      if (name === "cancel") return await cancel(deps, path);
+      if (name === "show") {
+        await show(deps, path, limit);
+        return EXIT.ok;
+      }
       if (wish !== undefined) return await preview(deps, wish, limit);
       return await step(deps, path, name === "undo" ? "undo" : "apply");
     });
@@ -157,7 +165,17 @@ async function preview(
   const path = `${PATH}/${made.reratingId}`;
   if (values["no-wait"]) return tellBegun(deps, made);
   if (!(await isWorkedOff(deps, path))) return EXIT.interrupted;
-  return await show(deps, path, limit);
+  const { state } = await show(deps, path, limit);
+  if (state !== "cancelled") return EXIT.ok;
+  deps.io.stderr.write("It was cancelled meanwhile.\n");
+  return EXIT.failed;
+}
+
+async function cancel(deps: Deps, path: string): Promise<number> {
+  const { client } = deps;
+  const done = await client.request({ method: "POST", path: `${path}/cancel` }, order);
+  tell(deps, done, () => `${formatOrder(done)}\nIt is cancelled, and has changed nothing.\n`);
+  return EXIT.ok;
 }
 
 async function step(deps: Deps, path: string, action: "apply" | "undo"): Promise<number> {
@@ -211,7 +229,11 @@ async function list(deps: Deps, limit: number): Promise<number> {
   return EXIT.ok;
 }
 
-async function show(deps: Deps, path: string, limit: number): Promise<number> {
+async function show(
+  deps: Deps,
+  path: string,
+  limit: number,
+): Promise<z.output<typeof orderWithTotals>> {
   const { client, values, io } = deps;
   const found = await client.request({ method: "GET", path }, orderWithTotals);
   const { items: lines, more } = await listItems(
@@ -226,11 +248,11 @@ async function show(deps: Deps, path: string, limit: number): Promise<number> {
       ...(lines.length > 0 ? [formatLines(lines)] : []),
     ].join("\n"),
   );
-  if (values.json) return EXIT.ok;
+  if (values.json) return found;
   if (more) io.stderr.write(`These change most; --limit ${limit * 10} shows more.\n`);
   if (found.state === "previewed" && found.totals.length > 0)
     io.stderr.write(`"rerate apply ${found.reratingId}" does it.\n`);
-  return EXIT.ok;
+  return found;
 }
 
 /** Waits until no work is left of an order; false when the person did not want to wait longer. */
@@ -253,6 +275,7 @@ async function isWorkedOff(deps: Deps, path: string): Promise<boolean> {
 async function waitForEnd({ client, io }: Deps, path: string, progress: Progress): Promise<void> {
   const startedMs = systemClock.now();
   let isTold = false;
+  let toldTrouble: string | undefined;
   for (let waitMs = ASK_MS; ; waitMs = Math.min(ASK_MS_MAX, waitMs * ASK_GROWTH)) {
     const now = await retryAnswer(() => client.request({ method: "GET", path }, order), {
       attemptsMax: 10,
@@ -264,7 +287,15 @@ async function waitForEnd({ client, io }: Deps, path: string, progress: Progress
     const { done, total } = now.days;
     const days = `${formatNumber(done)} of ${formatNumber(total)} days`;
     progress.show({ done, total, text: `${now.state}: ${days}` });
-    if (now.state === "ordered" && !isTold && systemClock.now() - startedMs > IDLE_MS_MAX) {
+    const trouble = formatTrouble(now);
+    if (trouble !== undefined && trouble !== toldTrouble) progress.note(trouble);
+    toldTrouble = trouble;
+    if (
+      trouble === undefined &&
+      now.state === "ordered" &&
+      !isTold &&
+      systemClock.now() - startedMs > IDLE_MS_MAX
+    ) {
       isTold = true;
       progress.note(
         "Nobody has begun with it yet: another order is worked off first, or no process has the role scheduler.",

@@ -6,23 +6,26 @@ import {
   addReratingLines,
   chooseRowsToRate,
   chooseRowsToUndo,
-  claimRerating,
   countRawBlocks,
   createRerateTables,
   type Database,
+  deleteReratingFailures,
   dropUnfoldedRows,
+  findRerating,
   findReratingDay,
   finishReratingDay,
+  formatError,
   hasRawPartition,
-  hasReratingWork,
   insertReratingDays,
   insertStretches,
   interruptFolds,
   isRawPurged,
+  isReratingIn,
   listChosenRows,
   listPriceTerms,
   listRatedPairs,
   markPoolHours,
+  noteReratingFailure,
   type PairStretch,
   rateChosenRows,
   planToChoose,
@@ -31,11 +34,13 @@ import {
   readChosenRaw,
   type RawBlocks,
   type ReratingOrder,
+  type ReratingState,
   type ReratingWork,
   type RowToRate,
   type Session,
   setReratingState,
   type Sql,
+  tryRatingWorkLock,
   type Tx,
   writeRatings,
 } from "#store";
@@ -52,10 +57,13 @@ export type ReratingWorkerDeps = {
 
 /** The worker. Disposing lets the step finish that has begun. */
 export type ReratingWorker = AsyncDisposable & {
-  /** One step, now. "waiting": what is left of a day is not folded yet. */
+  /**
+   * One step, now. "waiting": what is left of a day is not folded yet. "failed": nothing of the step has happened, and its
+   * order tells why. Throws what the database throws when it cannot be noted either.
+   */
   step(): Promise<StepResult>;
 };
-export type StepResult = "idle" | "worked" | "waiting";
+export type StepResult = "idle" | "worked" | "waiting" | "failed";
 
 const INTERVAL_MS = 1000;
 /** Blocks of raw in one transaction of an apply or undo: about 20,000 events, for so long folds wait. */
@@ -73,7 +81,8 @@ const DONE = {
 /**
  * Works off orders to rate again, day by day, oldest order first: looks what would change, and applies or undoes it when
  * somebody has said so. Every step is one transaction that changes raw, rollups and the order's own account of it
- * together, so a process may end anywhere. Any number of processes may run it; one at a time works.
+ * together, so a process may end anywhere. Any number of processes may run it; one at a time works. An order that fails
+ * pauses, longer each time, and what need not wait for it goes on.
  */
 export function startReratingWorker(deps: ReratingWorkerDeps): ReratingWorker {
   const stop = new AbortController();
@@ -95,7 +104,8 @@ export function startReratingWorker(deps: ReratingWorkerDeps): ReratingWorker {
         if (!isFailing) deps.logger.warn({ err: error }, "Re-rating is tried again");
         isFailing = true;
       }
-      const waitMs = result === "worked" ? 0 : (deps.intervalMs ?? INTERVAL_MS);
+      const isNext = result === "worked" || result === "failed";
+      const waitMs = isNext ? 0 : (deps.intervalMs ?? INTERVAL_MS);
       await sleepMs(waitMs, stop.signal).catch(() => undefined);
     }
   };
@@ -111,6 +121,12 @@ export function startReratingWorker(deps: ReratingWorkerDeps): ReratingWorker {
   };
 }
 
+/** An order that a step works on, and the day of it that is next: none before they are listed, and when all are done. */
+type Target = { order: ReratingOrder; day: string | undefined };
+
+/** The order is no longer in the state in which it was worked on: somebody has cancelled it, or said to undo it. */
+class OrderMoved extends Error {}
+
 /** A day under way, and how far it has come; forgotten with the process, for a day may be begun again. */
 type Progress = { order: number; state: ReratingWork; day: string; block: number; waiting: number };
 
@@ -125,22 +141,50 @@ class Steps {
     this.#deps = deps;
   }
 
-  /** Throws what the database throws: then nothing of the step has happened. */
   async step(): Promise<StepResult> {
+    const { database, clock, crash } = this.#deps;
+    const at = new Date(clock.now());
+    const found: { target?: Target } = {};
     try {
       // A session costs a connection and its temporary tables: it is there while there is work.
-      if (this.#session === undefined && !(await hasReratingWork(this.#deps.database.sql)))
+      if (this.#session === undefined && (await findRerating(database.sql, at)) === undefined)
         return "idle";
       const session = (this.#session ??= await this.#openSession());
-      const result = await session.transaction((tx) => this.#work(tx));
-      if (result === "worked") this.#deps.crash("rerate_after_commit");
+      const result = await session.transaction(async (tx) => {
+        if (!(await tryRatingWorkLock(tx.sql))) return "idle";
+        const order = await findRerating(tx.sql, at);
+        if (order === undefined) return "idle";
+        found.target = { order, day: undefined };
+        found.target.day = await findReratingDay(tx.sql, order);
+        return await this.#work(tx, found.target);
+      });
+      if (result === "worked") crash("rerate_after_commit");
       if (result === "idle") await this.close();
       return result;
     } catch (error) {
-      this.#progress = undefined;
+      if (error instanceof OrderMoved) return "worked";
+      if (this.#progress?.order === found.target?.order.id) this.#progress = undefined;
       await this.close();
-      throw error;
+      if (found.target === undefined) throw error;
+      return await this.#noteFailure(found.target, error);
     }
+  }
+
+  /** In a transaction of its own: that of the step is gone. */
+  async #noteFailure({ order: { id, state }, day }: Target, error: unknown): Promise<"failed"> {
+    const { database, clock, logger } = this.#deps;
+    const failures = await noteReratingFailure(database.sql, {
+      id,
+      state,
+      day: day ?? null,
+      at: new Date(clock.now()),
+      error: formatError(error),
+    }).catch(() => {
+      throw error;
+    });
+    if (failures === 1)
+      logger.warn({ rerating: id, day, err: error }, "A re-rating fails and is tried again");
+    return "failed";
   }
 
   /** Gives the connection back. Not while a step runs. */
@@ -157,19 +201,17 @@ class Steps {
     });
   }
 
-  async #work(tx: Tx): Promise<StepResult> {
-    const order = await claimRerating(tx.sql);
-    if (order === undefined) return "idle";
+  async #work(tx: Tx, { order, day }: Target): Promise<StepResult> {
     const { id, state } = order;
     if (state === "ordered") {
+      await this.#move(tx.sql, order, "previewing");
       await insertReratingDays(tx.sql, order);
-      const to = "previewing";
-      await setReratingState(tx.sql, { id, from: ["ordered"], to, finishedAt: null });
       return "worked";
     }
-    const day = await findReratingDay(tx.sql, order);
     if (day === undefined) {
-      await this.#finish(tx.sql, order, state);
+      const to = DONE[state];
+      await this.#move(tx.sql, order, to);
+      this.#deps.logger.info({ rerating: id, state: to }, "A re-rating has come so far");
       return "worked";
     }
     await planToChoose(tx, state === "previewing" ? PREVIEW_MS_MAX : STEP_MS_MAX);
@@ -181,11 +223,16 @@ class Steps {
       : await this.#change(tx, { ...order, state }, day);
   }
 
-  async #finish(sql: Sql, { id }: ReratingOrder, state: ReratingWork): Promise<void> {
-    const finishedAt = new Date(this.#deps.clock.now());
-    const to = DONE[state];
-    await setReratingState(sql, { id, from: [state], to, finishedAt });
-    this.#deps.logger.info({ rerating: id, state: to }, "A re-rating has come so far");
+  async #move(sql: Sql, { id, state }: ReratingOrder, to: ReratingState): Promise<void> {
+    const finishedAt = to === "previewing" ? null : new Date(this.#deps.clock.now());
+    const [moved] = await setReratingState(sql, { id, from: [state], to, finishedAt });
+    if (moved === undefined) throw new OrderMoved();
+    await this.#endFailures(sql, id);
+  }
+
+  async #endFailures(sql: Sql, id: number): Promise<void> {
+    const ended = await deleteReratingFailures(sql, id);
+    if (ended.length > 0) this.#deps.logger.info({ rerating: id }, "A re-rating goes on again");
   }
 
   async #listStretches(tx: Tx, order: ReratingOrder): Promise<PairStretch[]> {
@@ -216,6 +263,7 @@ class Steps {
   async #preview(tx: Tx, order: ReratingOrder, day: string): Promise<StepResult> {
     const blocks = await countRawBlocks(tx.sql, day);
     for (let fromBlock = 0; fromBlock < blocks; fromBlock += BLOCKS_PER_STEP) {
+      if (!(await isReratingIn(tx.sql, order))) throw new OrderMoved();
       const part = { day, order, fromBlock, toBlock: fromBlock + BLOCKS_PER_STEP };
       if ((await chooseRowsToRate(tx, part)) === 0) continue;
       await this.#rate(tx);
@@ -232,6 +280,7 @@ class Steps {
       if (state !== "previewing") this.#deps.crash("rerate_before_commit");
     }
     await finishReratingDay(tx.sql, { id: order.id, day, state, hasRaw });
+    await this.#endFailures(tx.sql, order.id);
     return "worked";
   }
 

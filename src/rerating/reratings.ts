@@ -10,9 +10,11 @@ import {
   listReratingLines,
   listReratings,
   lockPrices,
+  lockRerating,
   type ReratingLine,
   type ReratingLineOrder,
   type ReratingRow,
+  type ReratingState,
   type ReratingTally,
   type ReratingTotals,
   setReratingState,
@@ -23,6 +25,7 @@ import {
 
 export {
   RERATING_STATES,
+  type ReratingFailure,
   type ReratingLine,
   type ReratingRow,
   type ReratingState,
@@ -146,7 +149,7 @@ export const applyRerating = (
 ): Promise<Rerating> =>
   database.change("*", async (tx) => {
     await lockPrices(tx.sql);
-    const order = await find(tx, id);
+    const order = await findAndLock(tx, id);
     if (order.state === "applying" || order.state === "applied") return order;
     const version = await getPriceVersion(tx.sql);
     if (order.state === "previewed" && order.priceVersion !== version)
@@ -154,7 +157,7 @@ export const applyRerating = (
         "wrong_state",
         `Prices have changed since the preview: it is of version ${order.priceVersion} of the price book, which is at ${version} now. Order a new one.`,
       );
-    return await begin(tx, order, {
+    return await move(tx, order, {
       did,
       from: ["previewed"],
       to: "applying",
@@ -165,7 +168,8 @@ export const applyRerating = (
 /**
  * Says that what was applied, or is being applied, is to be taken back; the same again changes nothing. Throws Failure
  * `not_found`, and `wrong_state` when it was never applied, or when a later one has changed events: an event knows what it
- * cost before the newest one only.
+ * cost before the newest one only. As long as it is being applied, no later one has changed an event of it: one by newer
+ * prices waits until it has ended, and one by the same prices leaves alone what has them already.
  */
 export const undoRerating = (
   database: Database,
@@ -174,15 +178,15 @@ export const undoRerating = (
 ): Promise<Rerating> =>
   database.change("*", async (tx) => {
     await lockPrices(tx.sql);
-    const order = await find(tx, id);
+    const order = await findAndLock(tx, id);
     if (order.state === "undoing" || order.state === "undone") return order;
-    const [later] = await listLaterReratings(tx.sql, id);
+    const [later] = order.state === "applied" ? await listLaterReratings(tx.sql, id) : [];
     if (later !== undefined)
       throw new Failure(
         "wrong_state",
         `Re-rating ${later.id} came later: only the newest one that was applied can be undone. Apply the former prices and rate again instead.`,
       );
-    return await begin(tx, order, {
+    return await move(tx, order, {
       did,
       from: ["applying", "applied"],
       to: "undoing",
@@ -190,18 +194,50 @@ export const undoRerating = (
     });
   });
 
-async function begin(
+/**
+ * Ends for good an order that has changed nothing; the same again changes nothing. Whoever works on it finds that out and
+ * leaves it. Throws Failure `not_found`, and `wrong_state` once it was to be applied.
+ */
+export const cancelRerating = (
+  database: Database,
+  id: number,
+  did: ReratingChange,
+): Promise<Rerating> =>
+  database.change("*", async (tx) => {
+    const order = await findAndLock(tx, id);
+    if (order.state === "cancelled") return order;
+    if (order.state === "applying" || order.state === "applied")
+      throw new Failure(
+        "wrong_state",
+        `The re-rating is ${order.state}: undo it instead, which takes back what it has done.`,
+      );
+    return await move(tx, order, {
+      did,
+      from: ["ordered", "previewing", "previewed"],
+      to: "cancelled",
+      action: "rerating.cancel",
+    });
+  });
+
+/** The order in the state that it keeps until the transaction ends. */
+async function findAndLock(tx: Tx, id: number): Promise<Rerating> {
+  await lockRerating(tx.sql, id);
+  return await find(tx, id);
+}
+
+async function move(
   tx: Tx,
   order: Rerating,
   step: {
     did: ReratingChange;
-    from: readonly ("previewed" | "applying" | "applied")[];
-    to: "applying" | "undoing";
-    action: "rerating.apply" | "rerating.undo";
+    from: readonly ReratingState[];
+    to: "applying" | "undoing" | "cancelled";
+    action: "rerating.apply" | "rerating.undo" | "rerating.cancel";
   },
 ): Promise<Rerating> {
   const { did, from, to, action } = step;
-  const [moved] = await setReratingState(tx.sql, { id: order.id, from, to, finishedAt: null });
+  const finishedAt = to === "cancelled" ? did.at : null;
+  const [moved] = await setReratingState(tx.sql, { id: order.id, from, to, finishedAt });
   if (moved === undefined)
     throw new Failure(
       "wrong_state",

@@ -17,6 +17,7 @@ export const AUDIT_ACTIONS = [
   "rerating.create",
   "rerating.apply",
   "rerating.undo",
+  "rerating.cancel",
   "budget.set",
   "budget.delete",
   "token.revoke",

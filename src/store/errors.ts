@@ -50,6 +50,28 @@ export function findOutage(error: unknown): string | undefined {
   return state.startsWith("58") ? "the database cannot read or write its files" : undefined;
 }
 
+/** Errors whose message names tables, limits and files, and quotes nothing that is in a row or was asked for. */
+const QUOTES_NOTHING = /^(?:08|23|25|40|42|53|54|55|57|58|XX)...$/;
+const ERROR_CHARACTERS_MAX = 300;
+
+/**
+ * An error on one line, for people other than those who read the log: SQLSTATE (or the system's code) and message, but
+ * without the message where that may quote data.
+ */
+export function formatError(error: unknown): string {
+  const code = sqlStateOf(error);
+  const isQuoting = /^[0-9A-Z]{5}$/.test(code)
+    ? !QUOTES_NOTHING.test(code)
+    : error instanceof SyntaxError;
+  const message = error instanceof Error ? error.message : String(error);
+  const text = findOutage(error) ?? (isQuoting ? "the log has the rest" : message);
+  const line = `${code === "" ? "" : `${code}: `}${text}`.replaceAll(
+    /[\p{Cc}\p{Cf}\u2028\u2029]+/gu,
+    " ",
+  );
+  return line.slice(0, ERROR_CHARACTERS_MAX);
+}
+
 /** No partition takes the row: the raw partition of its day was dropped since it was last seen. */
 export const isPartitionMissing = (error: unknown): boolean =>
   sqlStateOf(error) === "23514" &&

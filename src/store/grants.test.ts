@@ -50,7 +50,7 @@ test("each role has exactly the rights that its work takes", async () => {
     "admin: delete budget; sign_in_attempt",
     "admin: execute append_audit()",
     "admin: insert api_key; browser_session; budget; budget_crossing; budget_terms; model; org (billing_contact, cost_basis, created_at, currency, entitlements, external_id, name, tag_keys, time_zone, updated_at); price; price_version; rerating; sign_in_attempt; sign_in_link; token_revocation",
-    `admin: select ${KEY}; browser_session; budget; budget_crossing; budget_terms; model; org; price; price_version; rerating; rerating_day; rerating_line; rerating_rollup; rerating_tally; sign_in_attempt; sign_in_link; token_revocation`,
+    `admin: select ${KEY}; browser_session; budget; budget_crossing; budget_terms; model; org; price; price_version; rerating; rerating_day; rerating_failure; rerating_line; rerating_rollup; rerating_tally; sign_in_attempt; sign_in_link; token_revocation`,
     "admin: update api_key (expires_at, revoked_at); browser_session (expires_at, last_seen_at, revoked_at); budget (name, updated_at); budget_terms (amount_nano, thresholds); model; org (billing_contact, cost_basis, entitlements, name, status, status_changed_at, tag_keys, time_zone, updated_at); price (retired_version); rerating (finished_at, state); sign_in_link (used_at); token_revocation",
     "admin: usage schema public",
     "api: execute append_audit(); exact_sum()",
@@ -62,7 +62,7 @@ test("each role has exactly the rights that its work takes", async () => {
     "directory: usage schema public",
     "everybody: usage schema public",
     "system: execute append_audit(); exact_sum()",
-    `system: select ${KEY}; ${OF_ORGS}; event_key_partition; fold_state; freshness; ingestion_batches; installation; lane; lane_member; ledger; model; org; pool_hour; price; price_version; purged; quarantine; reconciliation; rerating; rerating_day; rerating_line; rerating_rollup; rerating_tally; rollup_*; rollup_error_15m; rollup_error_day; source; source_freshness; stream_incident; token_revocation; usage_event; watermark`,
+    `system: select ${KEY}; ${OF_ORGS}; event_key_partition; fold_state; freshness; ingestion_batches; installation; lane; lane_member; ledger; model; org; pool_hour; price; price_version; purged; quarantine; reconciliation; rerating; rerating_day; rerating_failure; rerating_line; rerating_rollup; rerating_tally; rollup_*; rollup_error_15m; rollup_error_day; source; source_freshness; stream_incident; token_revocation; usage_event; watermark`,
     "system: usage schema public",
   ]);
 });

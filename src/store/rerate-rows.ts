@@ -18,32 +18,43 @@ export type ReratingOrder = {
   endsAt: Date;
 };
 
-/** Whether any order has work left. Reads a small table. */
-export const hasReratingWork = async (sql: Sql): Promise<boolean> => {
-  const [row] = await sql<{ isThere: boolean }>`
-    select exists (select
-                     from rerating
-                    where state in ('ordered', 'previewing', 'applying', 'undoing')) as "isThere"`;
-  return row?.isThere === true;
-};
-
-/** The oldest order with work left, for a transaction that is the only one at work; undefined when there is none, or another is. */
-export const claimRerating = async (sql: Sql): Promise<ReratingOrder | undefined> => {
-  const [order] = await sql<ReratingOrder & { isAlone: boolean }>`
+/**
+ * The order to be worked on at a time: the oldest with work left whose pause after a failure is over. One that changes
+ * events waits for older ones that do, whatever keeps those; one that is only looked at waits for none. Reads small tables.
+ */
+export const findRerating = async (sql: Sql, at: Date): Promise<ReratingOrder | undefined> => {
+  const [order] = await sql<ReratingOrder>`
     select r.id,
            r.state,
            r.price_version as "priceVersion",
            r.org_id as "orgId",
            r.model,
            r.starts_at as "startsAt",
-           r.ends_at as "endsAt",
-           pg_try_advisory_xact_lock(${WORK_LOCK_CLASS}, 0) as "isAlone"
-      from (select *
-              from rerating
-             where state in ('ordered', 'previewing', 'applying', 'undoing')
-             order by id
-             limit 1) r`;
-  return order?.isAlone ? order : undefined;
+           r.ends_at as "endsAt"
+      from rerating r
+     where r.state in ('ordered', 'previewing', 'applying', 'undoing')
+       and not exists (
+             select
+               from rerating_failure f
+              where f.rerating_id = r.id
+                and f.failed_in = r.state
+                and f.retry_at > ${at})
+       and (r.state in ('ordered', 'previewing')
+            or not exists (
+             select
+               from rerating older
+              where older.id < r.id
+                and older.state in ('applying', 'undoing')))
+     order by r.id
+     limit 1`;
+  return order;
+};
+
+/** Whether this transaction is, until it ends, the only one that works off orders or shares hours of pools; else another is. */
+export const tryRatingWorkLock = async (sql: Sql): Promise<boolean> => {
+  const [row] = await sql<{ isAlone: boolean }>`
+    select pg_try_advisory_xact_lock(${WORK_LOCK_CLASS}, 0) as "isAlone"`;
+  return row?.isAlone === true;
 };
 
 /** Notes the UTC days of an order: those for which anything was counted. Repeatable. Index: rollup_org_day's primary key. */

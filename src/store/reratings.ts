@@ -1,6 +1,6 @@
 import type { Sql } from "./database.ts";
 
-/** Where an order to rate again stands: what is under way ends in -ing, and what it came to in -ed. */
+/** Where an order to rate again stands: what is under way ends in -ing, and what it came to in -ed. None comes back to one. */
 export const RERATING_STATES = [
   "ordered",
   "previewing",
@@ -9,6 +9,7 @@ export const RERATING_STATES = [
   "applied",
   "undoing",
   "undone",
+  "cancelled",
 ] as const;
 export type ReratingState = (typeof RERATING_STATES)[number];
 /** States in which days are worked off one after another. */
@@ -36,6 +37,24 @@ export type ReratingRow = {
   daysDone: number;
   /** Days whose raw events were gone: nothing of them is rated again. */
   daysWithoutRaw: number;
+  /** The oldest of those that have to be applied or undone before it; null: none. */
+  waitsFor: number | null;
+  /** Null: its work does not fail. */
+  failure: ReratingFailure | null;
+};
+
+/** How the work of an order fails, in the state that it is in. Times are ISO texts. */
+export type ReratingFailure = {
+  /** UTC (YYYY-MM-DD); null: no day alone. */
+  day: string | null;
+  /** In a row, the first at `since`. */
+  times: number;
+  since: string;
+  failedAt: string;
+  /** Not tried again before. */
+  retryAt: string;
+  /** Without data of events or orgs, on one line. */
+  error: string;
 };
 
 export type NewRerating = {
@@ -79,8 +98,25 @@ export const listReratings = (
          r.finished_at as "finishedAt",
          d.days,
          d.done as "daysDone",
-         d.without_raw as "daysWithoutRaw"
+         d.without_raw as "daysWithoutRaw",
+         case when r.state in ('applying', 'undoing') then (
+           select min(older.id)
+             from rerating older
+            where older.id < r.id
+              and older.state in ('applying', 'undoing'))
+         end as "waitsFor",
+         case when f.rerating_id is not null then json_build_object(
+           'day', f.day,
+           'times', f.failures,
+           'since', f.since,
+           'failedAt', f.failed_at,
+           'retryAt', f.retry_at,
+           'error', f.error)
+         end as failure
     from rerating r
+    left join rerating_failure f
+      on f.rerating_id = r.id
+     and f.failed_in = r.state
     left join org
       on org.id = r.org_id
      and r.org_id > 0
@@ -90,6 +126,7 @@ export const listReratings = (
                                                      when 'previewed' then 'previewing'
                                                      when 'applied' then 'applying'
                                                      when 'undone' then 'undoing'
+                                                     when 'cancelled' then 'previewing'
                                                      else r.state
                                                    end) as done,
                   count(*) filter (where not has_raw) as without_raw
@@ -99,6 +136,15 @@ export const listReratings = (
      and (${before}::int4 is null or r.id < ${before})
    order by r.id desc
    limit ${limit}`;
+
+/** Waits for whoever moves an order, and keeps others from it until the transaction ends. Locks the row. Repeatable. */
+export const lockRerating = (sql: Sql, id: number): Promise<{ id: number }[]> => sql<{
+  id: number;
+}>`
+  select id
+    from rerating
+   where id = ${id}
+     for no key update`;
 
 /** Moves an order from one of some states to another; none when it is in no such state. Locks the row. One row. */
 export const setReratingState = (
@@ -117,7 +163,7 @@ export const setReratingState = (
      and state = any(${change.from}::text[])
   returning id`;
 
-/** Orders after this one that have changed events: an event knows one former price only. Primary key; reads only. */
+/** Orders after this one that change events or have done so: an event knows one former price only. Primary key; reads only. */
 export const listLaterReratings = (sql: Sql, id: number): Promise<{ id: number }[]> => sql<{
   id: number;
 }>`
@@ -127,6 +173,62 @@ export const listLaterReratings = (sql: Sql, id: number): Promise<{ id: number }
      and state in ('applying', 'applied', 'undoing', 'undone')
    order by id
    limit 1`;
+
+const PAUSE_SECONDS = 2;
+const PAUSE_SECONDS_MAX = 300;
+
+/** A step of an order that failed, and in which state that was. */
+export type NewReratingFailure = {
+  id: number;
+  state: ReratingState;
+  day: string | null;
+  at: Date;
+  error: string;
+};
+
+/**
+ * Notes that a step of an order failed, and returns how often in a row by now. It pauses for two seconds, and each time for
+ * twice as long as before, up to five minutes. Locks the row; not repeatable: it counts.
+ */
+export const noteReratingFailure = async (
+  sql: Sql,
+  { id, state, day, at, error }: NewReratingFailure,
+): Promise<number> => {
+  const [noted] = await sql<{ failures: number }>`
+    insert into rerating_failure as f (rerating_id, failed_in, day, failures, since, failed_at, retry_at, error)
+    values (${id}, ${state}, ${day}, 1, ${at}, ${at}, ${at}::timestamptz + ${PAUSE_SECONDS} * interval '1 second', ${error})
+        on conflict (rerating_id, failed_in) do update
+       set day = excluded.day,
+           failures = f.failures + 1,
+           failed_at = excluded.failed_at,
+           retry_at = excluded.failed_at
+                      + least(${PAUSE_SECONDS_MAX}, ${PAUSE_SECONDS} * 2 ^ least(f.failures, 20)) * interval '1 second',
+           error = excluded.error
+    returning failures`;
+  return noted?.failures ?? 1;
+};
+
+/** Deletes what is noted of an order's failures; returns it. Primary key; repeatable. */
+export const deleteReratingFailures = (
+  sql: Sql,
+  id: number,
+): Promise<{ failures: number }[]> => sql<{ failures: number }>`
+  delete from rerating_failure
+   where rerating_id = ${id}
+  returning failures`;
+
+/** Whether an order is in a state. Primary key; reads only. */
+export const isReratingIn = async (
+  sql: Sql,
+  { id, state }: { id: number; state: ReratingState },
+): Promise<boolean> => {
+  const [row] = await sql<{ id: number }>`
+    select id
+      from rerating
+     where id = ${id}
+       and state = ${state}`;
+  return row !== undefined;
+};
 
 /** Costs and requests that have one, before and after; `nano…` are integers as text, in billionths of the currency. */
 type Sums = {

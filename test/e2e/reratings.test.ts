@@ -198,6 +198,12 @@ test("what came out otherwise than it was told is said plainly, and no success",
   assert.match(undone.stderr, /Not all of it could be taken back/);
 });
 
+/** How often an order was asked for so far. */
+const asksOf = async (service: ServiceFace): Promise<number> => {
+  const audit = await service.get("/analytics/v1/system/audit?limit=500");
+  return JSON.stringify(audit).match(/"target":"getRerating"/g)?.length ?? 0;
+};
+
 test("nobody has to wait, and who stops waiting stops nothing", async () => {
   // Without the role that works orders off.
   await using service = await testService({ env: { TALLYSTICK_ROLES: "api,ingest,rollup" } });
@@ -209,10 +215,7 @@ test("nobody has to wait, and who stops waiting stops nothing", async () => {
   const shown = await operator.rerate("show", "1");
   assert.match(shown.stdout, /^Nothing is known yet\.$/m);
 
-  const audit = "/analytics/v1/system/audit?limit=500";
-  const asks = async (): Promise<number> =>
-    JSON.stringify(await service.get(audit)).match(/"target":"getRerating"/g)?.length ?? 0;
-  const before = await asks();
+  const before = await asksOf(service);
   await using waiting = startCli([
     "rerate",
     "preview",
@@ -220,11 +223,71 @@ test("nobody has to wait, and who stops waiting stops nothing", async () => {
     "--data-dir",
     service.dataDir,
   ]);
-  await waitFor(async () => (await asks()) > before, { what: "the command to wait" });
+  await waitFor(async () => (await asksOf(service)) > before, { what: "the command to wait" });
   waiting.kill("SIGINT");
   const ended = await waiting.ended;
   assert.deepEqual([ended.code, ended.stdout], [130, ""], ended.stderr);
   assert.match(ended.stderr, /the service goes on/);
+});
+
+test("who waits for an order that fails is told why, and for one behind it which; cancelled or undone, it is over", async () => {
+  await using service = await testService({ env: { FOLD_INTERVAL_MS: "100" } });
+  await using operator = await operatorOf(service);
+  const { rerate } = operator;
+  await sendUsage(service);
+  await operator.applyPrices("2.50");
+  const { sql } = service.db.database;
+  const begin = (...args: string[]) => startCli(["rerate", ...args, "--data-dir", service.dataDir]);
+  const failing = async (id: number, state: string): Promise<void> => {
+    await waitFor(async () => {
+      const { stdout } = await rerate("list");
+      return new RegExp(`^ *${id} +${state}, failing `, "m").test(stdout);
+    });
+    const before = await asksOf(service);
+    await waitFor(async () => (await asksOf(service)) > before + 1);
+  };
+
+  assert.equal((await rerate("preview", "--reason=first")).code, 0);
+  await sql`alter table rerating_line add constraint broken check (rerating_id <> 2) not valid`;
+  await using previewing = begin("preview", "--reason=second");
+  await failing(2, "previewing");
+  const shown = await rerate("show", "2");
+  assert.match(
+    shown.stdout,
+    /^trouble +It failed \d+ times? in a row since 20\S+Z, the last time on 20\d\d-\d\d-\d\d with "23514: [^\n]*", and is tried again at 20\S+Z\. "rerate cancel 2" gives it up\.$/m,
+  );
+  const cancelled = await rerate("cancel", "2");
+  assert.equal(cancelled.code, 0, cancelled.stderr);
+  assert.match(cancelled.stdout, /^state +cancelled$/m);
+  assert.match(cancelled.stdout, /^It is cancelled, and has changed nothing\.$/m);
+  const waited = await previewing.ended;
+  assert.equal(waited.code, 1);
+  assert.match(waited.stderr, /^It failed 1 time in a row since .*23514: /m);
+  assert.match(waited.stderr, /^It was cancelled meanwhile\.$/m);
+  assert.match((await rerate("list")).stdout, /^ *2 +cancelled +0\/3 /m);
+
+  assert.equal((await rerate("preview", "--reason=third")).code, 0);
+  await sql`alter table rerating_line drop constraint broken`;
+  await sql`
+    alter table rerating_line add constraint broken check (rerating_id <> 1 or applied_after = 0) not valid`;
+  await using first = begin("apply", "1");
+  await failing(1, "applying");
+  await using third = begin("apply", "3");
+  await waitFor(async () => /^ *3 +applying, waits for 1 /m.test((await rerate("list")).stdout));
+  const asked = await asksOf(service);
+  // Either of the two asks no more often than every three seconds by then.
+  await waitFor(async () => (await asksOf(service)) > asked + 4, { msMax: 30_000 });
+  const refused = await rerate("cancel", "1");
+  assert.deepEqual([refused.code, /is applying: undo it instead/.test(refused.stderr)], [1, true]);
+  assert.equal((await rerate("undo", "1")).code, 0);
+  const [ofFirst, ofThird] = [await first.ended, await third.ended];
+  assert.equal(ofFirst.code, 1);
+  assert.match(ofFirst.stderr, /^It failed 1 time .* "rerate undo 1" gives it up\.$/m);
+  assert.match(ofFirst.stderr, /^It is (?:undoing|undone): somebody took it back meanwhile\.$/m);
+  assert.equal(ofThird.code, 0, ofThird.stderr);
+  assert.match(ofThird.stderr, /^It waits for re-rating 1 to end; "rerate show 1" tells how far/m);
+  assert.match(ofThird.stdout, /^Previewed = applied\.$/m);
+  assert.deepEqual(await moneyOf(service), ["0.0027", 1]);
 });
 
 test("what cannot be asked is refused before anything is sent", async () => {
@@ -233,7 +296,7 @@ test("what cannot be asked is refused before anything is sent", async () => {
     assert.equal(code, 2, stderr);
     return stderr;
   };
-  assert.match(await refused("again"), /preview, apply, undo, list, show/);
+  assert.match(await refused("again"), /preview, apply, undo, cancel, list, show/);
   assert.match(await refused("preview"), /--reason TEXT/);
   assert.match(await refused("preview", "1", "--reason=x"), /takes no number/);
   assert.match(await refused("preview", "--reason=x", "--from=yesterday"), /--from must be a day/);
@@ -244,6 +307,8 @@ test("what cannot be asked is refused before anything is sent", async () => {
   assert.match(await refused("apply"), /number of one order/);
   assert.match(await refused("apply", "1", "2"), /number of one order/);
   assert.match(await refused("undo", "one"), /number of one order/);
+  assert.match(await refused("cancel"), /number of one order/);
+  assert.match(await refused("cancel", "1", "--no-wait"), /cancel takes no --no-wait/);
   assert.match(await refused("apply", "1", "--limit=3"), /apply takes no --limit/);
   assert.match(await refused("list", "--no-wait"), /list takes no --no-wait/);
   assert.match(await refused("show", "1", "--limit=0"), /whole number from 1/);

@@ -20,6 +20,9 @@ type Order = {
   orgId: string | null;
   modelId: string | null;
   days: { total: number; done: number; withoutRaw: number };
+  finishedAt: string | null;
+  waitsFor: number | null;
+  failure: object | null;
   totals: { currency: string; previewed: Sums; applied: Sums }[];
 };
 type Line = Order["totals"][number] & { day: string; orgId: string; modelId: string };
@@ -56,7 +59,7 @@ const find = async (api: TestApi, id: number): Promise<Order> => {
   assert.equal(status, 200, text);
   return body;
 };
-const take = <Body = Order>(api: TestApi, id: number, step: "apply" | "undo") =>
+const take = <Body = Order>(api: TestApi, id: number, step: "apply" | "undo" | "cancel") =>
   api.ask<Body>(`${PATH}/${id}/${step}`, { method: "POST" });
 
 const workerOf = ({ database, clock }: TestApi): ReratingWorker =>
@@ -276,7 +279,7 @@ test("what cannot be is refused in words, and nothing happens", async () => {
 
   await setPrices(api, [{ model: "chat-large", perMillion: { input: "1", output: "1" } }]);
   const first = await order(api);
-  const refuse = async (id: number, step: "apply" | "undo"): Promise<string> => {
+  const refuse = async (id: number, step: "apply" | "undo" | "cancel"): Promise<string> => {
     const { status, body, text } = await take<Problem>(api, id, step);
     assert.deepEqual([status, body.code], [409, "wrong_state"], text);
     return body.detail;
@@ -292,12 +295,99 @@ test("what cannot be is refused in words, and nothing happens", async () => {
   await work(worker);
   for (const { reratingId } of [second, third]) {
     assert.equal((await take(api, reratingId, "apply")).status, 200);
+    assert.match(await refuse(reratingId, "cancel"), /is applying: undo it instead/);
     await work(worker);
+    assert.match(await refuse(reratingId, "cancel"), /is applied: undo it instead/);
   }
   assert.match(
     await refuse(second.reratingId, "undo"),
     new RegExp(`${third.reratingId} came later`),
   );
+});
+
+test("an order that was not to be applied is cancelled, and stays so", async () => {
+  await using api = await testApi();
+  await withUsage(api);
+  await setPrices(api, [{ model: "chat-large", perMillion: { input: "1", output: "1" } }]);
+  await using worker = workerOf(api);
+  await work(worker);
+  const [{ reratingId: first }, { reratingId: second }] = [await order(api), await order(api)];
+  const cancelled = await take(api, second, "cancel");
+  const at = new Date(api.clock.now()).toISOString();
+  assert.deepEqual(
+    [cancelled.status, cancelled.body.state, cancelled.body.finishedAt],
+    [200, "cancelled", at],
+    cancelled.text,
+  );
+  assert.deepEqual((await take(api, second, "cancel")).body, cancelled.body, "repeated");
+  await work(worker);
+  assert.deepEqual((await take(api, first, "cancel")).body.state, "cancelled", "previewed");
+  for (const step of ["apply", "undo"] as const) {
+    const { status, body } = await take<Problem>(api, first, step);
+    assert.deepEqual(
+      [status, body.code, /is cancelled/.test(body.detail)],
+      [409, "wrong_state", true],
+    );
+  }
+  await work(worker);
+  assert.deepEqual(
+    (await api.ask<Page<Order>>(PATH)).body.items.map(({ state, days }) => [state, days.total]),
+    [
+      ["cancelled", 0],
+      ["cancelled", 2],
+    ],
+  );
+  const audit = await api.ask<Page<{ action: string; target: string }>>(
+    "/analytics/v1/system/audit",
+  );
+  assert.deepEqual(
+    audit.body.items
+      .filter(({ action }) => action === "rerating.cancel")
+      .map(({ target }) => target),
+    [String(first), String(second)],
+  );
+});
+
+test("an order that fails tells when, how often and why, and one that waits for it tells that", async () => {
+  await using api = await testApi();
+  await withUsage(api);
+  await setPrices(api, [{ model: "chat-large", perMillion: { input: "1", output: "1" } }]);
+  await using worker = workerOf(api);
+  await work(worker);
+  const [{ reratingId: first }, { reratingId: second }] = [await order(api), await order(api)];
+  await work(worker);
+  for (const id of [first, second]) assert.equal((await take(api, id, "apply")).status, 200);
+  await api.database.sql`
+    alter table rerating_line add constraint broken check (day <> '2026-11-20' or applied_after = 0) not valid`;
+  const startMs = api.clock.now();
+  await work(worker);
+  api.clock.advance(2000);
+  await work(worker);
+  const isoAt = (ms: number): string => new Date(startMs + ms).toISOString();
+  const failure = {
+    day: "2026-11-20",
+    times: 2,
+    since: isoAt(0),
+    failedAt: isoAt(2000),
+    nextTryAt: isoAt(6000),
+    error: '23514: new row for relation "rerating_line" violates check constraint "broken"',
+  };
+  const { items } = (await api.ask<Page<Order>>(PATH)).body;
+  assert.deepEqual(
+    items.map(({ state, waitsFor, failure: told }) => ({ state, waitsFor, told })),
+    [
+      { state: "applying", waitsFor: first, told: null },
+      { state: "applying", waitsFor: null, told: failure },
+    ],
+  );
+  assert.deepEqual((await find(api, first)).failure, failure);
+  await api.database.sql`alter table rerating_line drop constraint broken`;
+  api.clock.advance(4000);
+  await work(worker);
+  for (const id of [first, second]) {
+    const { state, waitsFor, failure: told } = await find(api, id);
+    assert.deepEqual({ state, waitsFor, told }, { state: "applied", waitsFor: null, told: null });
+  }
 });
 
 test("who may not see money sees that there are orders, and not what they come to", async () => {

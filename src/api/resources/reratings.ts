@@ -11,6 +11,7 @@ import {
 import { formatCursor, parseCursor } from "#query";
 import {
   applyRerating,
+  cancelRerating,
   getRerating,
   listReratingLinePage,
   listReratingPage,
@@ -18,6 +19,7 @@ import {
   type Rerating,
   RERATING_STATES,
   type ReratingChange,
+  type ReratingFailure,
   type ReratingLine,
   type ReratingRow,
   TALLIED,
@@ -58,11 +60,23 @@ const wish = z.strictObject({
   reason: printableText(REASON_CHARACTERS_MAX).describe("Why; for the audit log."),
 });
 
+const failure = z
+  .object({
+    day: z.string().nullable().describe("The UTC day whose work failed; null: no day alone."),
+    times: z.int().describe("How often in a row."),
+    since: z.string().describe("The first time."),
+    failedAt: z.string().describe("The last time."),
+    nextTryAt: z.string().describe("Pauses grow from two seconds to five minutes."),
+    error: z.string().describe("SQLSTATE and message of the last one, where these quote no data."),
+  })
+  .meta({ id: "ReratingFailure" });
 const orderFields = {
   reratingId: z.int(),
   state: z
     .enum(RERATING_STATES)
-    .describe("What ends in -ing is under way: previewing, applying, undoing."),
+    .describe(
+      "What ends in -ing is under way: previewing, applying, undoing. What is cancelled has changed nothing and never will.",
+    ),
   bookVersion: z.int().describe("The version of the price book by which it rates again."),
   orgId: z.string().nullable().describe("Null: all orgs."),
   modelId: z.string().nullable().describe("Null: all models."),
@@ -75,7 +89,9 @@ const orderFields = {
   finishedAt: z
     .string()
     .nullable()
-    .describe("When it came to be previewed, applied or undone; null while work is under way."),
+    .describe(
+      "When it came to be previewed, applied, undone or cancelled; null while work is under way.",
+    ),
   days: z
     .object({
       total: z.int().describe("UTC days with usage; 0 while it is only ordered."),
@@ -87,6 +103,13 @@ const orderFields = {
         ),
     })
     .meta({ id: "ReratingDays" }),
+  waitsFor: z
+    .int()
+    .nullable()
+    .describe("The older order that has to be applied or undone before this one; null: none."),
+  failure: failure
+    .nullable()
+    .describe("Why it does not go on; null while it does. What need not wait for it goes on."),
 };
 const rerating = z.object(orderFields).meta({ id: "Rerating" });
 const orderPage = pageOf(rerating, "ReratingPage");
@@ -160,6 +183,17 @@ const shownOrder = (order: ReratingRow): z.output<typeof rerating> => ({
   createdByName: order.createdByName,
   finishedAt: iso(order.finishedAt),
   days: { total: order.days, done: order.daysDone, withoutRaw: order.daysWithoutRaw },
+  waitsFor: order.waitsFor,
+  failure: order.failure && shownFailure(order.failure),
+});
+
+const shownFailure = ({ day, times, since, failedAt, retryAt, error }: ReratingFailure) => ({
+  day,
+  times,
+  since: new Date(since).toISOString(),
+  failedAt: new Date(failedAt).toISOString(),
+  nextTryAt: new Date(retryAt).toISOString(),
+  error,
 });
 
 function shownChange(
@@ -229,8 +263,15 @@ export function reratingRoutes(server: Server, context: RouteContext): void {
     name: "undo",
     summary: "Take back what was applied",
     description:
-      "Refused (409) when a later one was applied: only the newest can be undone. The work goes on after the answer: ask for the order until it is undone. Safe to repeat.",
+      "Refused (409) when a later one was applied: only the newest can be undone. One that is still being applied can always be. The work goes on after the answer: ask for the order until it is undone. Safe to repeat.",
     step: undoRerating,
+  });
+  addStep(server, context, {
+    name: "cancel",
+    summary: "Give up what was not applied",
+    description:
+      "Of an order that is ordered, previewing or previewed: it has changed nothing, and ends for good. Refused (409) once it was to be applied: undo it. Safe to repeat.",
+    step: cancelRerating,
   });
 }
 
@@ -394,7 +435,12 @@ function addStep(
     summary,
     description,
     step,
-  }: { name: "apply" | "undo"; summary: string; description: string; step: typeof applyRerating },
+  }: {
+    name: "apply" | "undo" | "cancel";
+    summary: string;
+    description: string;
+    step: typeof applyRerating;
+  },
 ): void {
   server.route({
     method: "POST",
