@@ -6,7 +6,7 @@ import { formatElapsed } from "./launcher-plan.mjs";
 import { say } from "./progress.mjs";
 
 /** Test files run at once: each has its own process and database, and two cores are common. */
-const TEST_FILES_AT_ONCE = 2;
+const TEST_FILES_AT_ONCE = 3;
 
 /** The checks of `npm run check`, cheapest first. */
 const CHECKS = [
