@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { COST_BASES, GRANULARITIES, TAG_KEY } from "#contract";
 import { ERROR_CLASSES, GROUPINGS, ORDERS, STATUSES } from "#query";
+import { pageParameters } from "./lists.ts";
 import { flagParameter, listParameter } from "./parameters.ts";
 
 /** Longest id or text taken in a parameter. */
@@ -110,6 +111,12 @@ export const groupParameters = {
     .optional()
     .describe("Groups shown by themselves; 20 when left out. All others are one row more."),
   orderBy: z.enum(ORDERS).optional().describe("Which groups come first; requests when left out."),
+};
+/** For reports whose groups come in pages. */
+export const groupCursorParameter = {
+  cursor: pageParameters.cursor.describe(
+    "`nextCursor` of the page before, asked in the same order: the groups after it, and all others, those before as well, in one row more.",
+  ),
 };
 export const groupByParameter = z
   .union([z.enum(GROUPINGS), z.templateLiteral(["tag:", z.string().regex(TAG_KEY)])])
@@ -346,6 +353,11 @@ const shareOfTotals = z
   .object({ requests: share, totalTokens: share, cost: share.optional() })
   .meta({ id: "Share" });
 
+const nextCursor = z
+  .string()
+  .nullable()
+  .describe("`cursor` of the page after; null on the last one.");
+
 export const breakdownAnswer = z
   .object({
     orgId: z.string(),
@@ -362,6 +374,7 @@ export const breakdownAnswer = z
         .meta({ id: "BreakdownRow" }),
     ),
     comparedWith: z.object({ current: span, previous: span }).nullable(),
+    nextCursor,
   })
   .meta({ id: "BreakdownAnswer" });
 
@@ -380,6 +393,7 @@ export const topOrgsAnswer = z
         })
         .meta({ id: "OrgRow" }),
     ),
+    nextCursor,
   })
   .meta({ id: "TopOrgsAnswer" });
 

@@ -95,6 +95,35 @@ test("every report of an org and of the system answers, as JSON and as CSV with 
   }
 });
 
+test("a breakdown comes in pages: what is not on one is in its row for the rest", async () => {
+  await using api = await filledApi();
+  type Page = {
+    groups: { modelId: string | null; requests: number }[];
+    nextCursor: string | null;
+  };
+  const readPage = async (cursor = "") => {
+    const url = `/analytics/v1/orgs/acme/models?${DAY}&limit=1${cursor}`;
+    const { status, body } = await api.ask<Page>(url);
+    assert.equal(status, 200);
+    return body;
+  };
+  const rowsOf = ({ groups }: Page) => groups.map(({ modelId, requests }) => [modelId, requests]);
+  const first = await readPage();
+  assert.deepEqual(rowsOf(first), [
+    ["chat-large", 2],
+    ["(other)", 1],
+  ]);
+  const second = await readPage(`&cursor=${first.nextCursor}`);
+  assert.deepEqual(rowsOf(second), [
+    ["=cmd()", 1],
+    ["(other)", 2],
+  ]);
+  assert.equal(second.nextCursor, null);
+  const foreign = `/analytics/v1/orgs/acme/clients?${DAY}&cursor=${first.nextCursor}`;
+  const { status, body } = await api.ask<Problem>(foreign);
+  assert.deepEqual([status, body.errors?.[0]?.pointer], [400, "/query/cursor"]);
+});
+
 test("S12: CSV disarms formulas in names and leaves negative amounts alone", async () => {
   await using api = await filledApi();
   const { text, headers } = await api.ask(`/analytics/v1/orgs/acme/models?${DAY}`, {

@@ -153,6 +153,8 @@ export type BreakdownAnswer = MoneyAnswer & {
   groups: BreakdownRow[];
   /** What `change` is measured against; null when nothing of the window has elapsed. */
   comparedWith: { current: SpanAnswer; previous: SpanAnswer } | null;
+  /** For the groups that come after these; null: none do. */
+  nextCursor: string | null;
 };
 
 export type OrgRow = Measures & {
@@ -161,7 +163,11 @@ export type OrgRow = Measures & {
   isOther: boolean;
   share: Share;
 };
-export type TopOrgsAnswer = MoneyAnswer & { totals: Measures; orgs: OrgRow[] };
+export type TopOrgsAnswer = MoneyAnswer & {
+  totals: Measures;
+  orgs: OrgRow[];
+  nextCursor: string | null;
+};
 
 export type ModelFreshness = {
   modelId: string | null;

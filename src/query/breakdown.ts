@@ -1,6 +1,7 @@
 import type { Clock } from "#kernel";
 import type { Database } from "#store";
 import type { BreakdownAnswer } from "./answers.ts";
+import { formatRankCursor, parseRankCursor } from "./cursor.ts";
 import { readGroups } from "./group-keys.ts";
 import { changeOf, measuresOf, shareOf, totalOf } from "./measures.ts";
 import { planOf } from "./plan.ts";
@@ -12,7 +13,8 @@ import { elapsedOf } from "./usage.ts";
 /**
  * An org's usage by model, client, actor or the values of a tag key over a window: the first by a measure and one row
  * for the rest, so that the column adds up to the totals; each with its share, and its change against the same elapsed
- * part of the period before. Throws Failure as `getUsage` does.
+ * part of the period before. A page after the first has the groups before it in the row for the rest. Throws Failure as
+ * `getUsage` does, and `invalid_request` for a cursor of another list.
  */
 export async function getBreakdown(
   database: Database,
@@ -21,10 +23,12 @@ export async function getBreakdown(
 ): Promise<BreakdownAnswer> {
   const { by } = question;
   const plan = planOf({ ...question, groupBy: by }, "org", isByTag(by) ? "tagKey" : "path");
+  const list = `breakdown/${question.orgId}/${by}/${plan.orderBy}`;
+  const after = parseRankCursor(list, question.cursor);
   return await withReading({ database, clock }, { ...question, plan }, async (reading) => {
     const { window, org } = reading;
     const spans = elapsedOf(reading);
-    const { keys, byKey: now } = await readGroups(reading, window, [window]);
+    const { keys, byKey: now, last } = await readGroups(reading, window, [window], after);
     const isWhole = spans?.current.endMs === window.endMs;
     const elapsed =
       spans === null || isWhole ? now : await readTallies(reading, [spans.current], keys);
@@ -62,6 +66,7 @@ export async function getBreakdown(
         current: spanAnswer(spans.current),
         previous: spanAnswer(spans.previous),
       },
+      nextCursor: last && formatRankCursor(list, last),
       pricing: frame.pricing,
       freshness: frame.freshness,
       reconciliation: frame.reconciliation,

@@ -111,7 +111,7 @@ async function explain(
 async function readSums(reading: Reading, spans: readonly Span[]): Promise<UsageSums[]> {
   const ask = await askOf(reading, spans);
   const currency = packCurrency(reading.org.currency);
-  const order = { by: "cost", currency, limit: MODELS_MAX } as const;
+  const order = { by: "cost", currency, after: null, limit: MODELS_MAX } as const;
   const top = await listTopMembers(reading.tx.sql, ask, order);
   const shown = top.map((row) => row.memberId);
   return await sumUsage(reading.tx.sql, ask, { by: "member", shown });

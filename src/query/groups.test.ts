@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { COST_BASES, type CostBasis, formatNano, parseNano } from "#contract";
 import { createSample, fixedClock, type TestDatabase, testDatabase, writeSample } from "#harness";
 import type { GroupKey, Measures, ReliabilityMeasures } from "./answers.ts";
-import { getBreakdown, getReliability, getSystemUsage, getUsage } from "./index.ts";
+import { getBreakdown, getReliability, getSystemUsage, getTopOrgs, getUsage } from "./index.ts";
 import { ERROR_CLASSES, GROUPINGS, type Grouping, isByTag, ORDERS, STATUSES } from "./questions.ts";
 
 const FROM = new Date("2026-10-20T00:00:00Z");
@@ -216,6 +216,79 @@ test("by error class: one row per class, one for what did not fail, and the figu
   assert.equal(failed.groups?.at(-1)?.status, undefined);
 });
 
+/** All pages of a report, one after the other: each adds up to the totals; what they show by themselves. */
+async function readPages<Row extends GroupKey & Measures>(
+  readPage: (cursor: string | undefined) => Promise<{
+    rows: Row[];
+    totals: Measures;
+    nextCursor: string | null;
+  }>,
+): Promise<Row[]> {
+  const shown: Row[] = [];
+  for (let cursor: string | null | undefined; cursor !== null;) {
+    const page = await readPage(cursor);
+    assert.deepEqual(sumUsageOf(page.rows), sumUsageOf([page.totals]));
+    shown.push(...page.rows.filter((row) => !row.isOther));
+    cursor = page.nextCursor;
+  }
+  return shown;
+}
+
+async function assertPagesAreTheWhole(limit: number): Promise<void> {
+  const window = { start: FROM.toISOString(), end: TO.toISOString(), timeZone: "UTC" };
+  for (const orderBy of ORDERS) {
+    for (const by of ["model", "client", "actor", "tag:team"] as const) {
+      const ask = { orgId: "acme", ...window, by, orderBy };
+      const whole = await getBreakdown(db.database, clock, { ...ask, limit: 100 });
+      assert.equal(whole.nextCursor, null);
+      const pages = await readPages(async (cursor) => {
+        const page = await getBreakdown(db.database, clock, { ...ask, limit, cursor });
+        return { rows: page.groups, ...page };
+      });
+      assert.deepEqual(
+        pages,
+        whole.groups.filter((group) => !group.isOther),
+      );
+    }
+    const orgs = await readPages(async (cursor) => {
+      const ask = { ...window, orderBy, limit: 1, cursor };
+      const page = await getTopOrgs(db.database, clock, ask);
+      return { rows: page.orgs, ...page };
+    });
+    const whole = await getTopOrgs(db.database, clock, { ...window, orderBy });
+    assert.deepEqual(orgs, whole.orgs);
+  }
+}
+
+test("pages of a breakdown, one after the other, are the whole of it, and each adds up to the totals", async () => {
+  await setBasis("event_or_computed");
+  await assertPagesAreTheWhole(1);
+  await assertPagesAreTheWhole(3);
+});
+
+test("a cursor of another org, report or order is refused, and so is what is none", async () => {
+  const window = { start: FROM.toISOString(), end: TO.toISOString(), timeZone: "UTC" };
+  const ask = { orgId: "acme", ...window, by: "model", limit: 1 } as const;
+  const { nextCursor: cursor } = await getBreakdown(db.database, clock, ask);
+  assert.ok(cursor !== null);
+  const asks = [
+    { ...ask, orgId: "globex", cursor },
+    { ...ask, by: "client", cursor },
+    { ...ask, orderBy: "cost", cursor },
+    ...["x", `${cursor}x`, cursor.slice(1), ""].map((broken) => ({ ...ask, cursor: broken })),
+  ] as const;
+  for (const one of asks)
+    await assert.rejects(() => getBreakdown(db.database, clock, one), {
+      code: "invalid_request",
+      details: [
+        { pointer: "/query/cursor", code: "invalid_cursor", message: "Start again without it." },
+      ],
+    });
+  await assert.rejects(() => getTopOrgs(db.database, clock, { ...window, cursor }), {
+    code: "invalid_request",
+  });
+});
+
 test("whether groups are ranked before they are read, or after, for their members are few, they are the same", async () => {
   const start = new Date(TO.getTime() - 30 * 86_400_000).toISOString();
   const ask = { orgId: "acme", start, end: TO.toISOString(), timeZone: "UTC" };
@@ -241,4 +314,5 @@ test("whether groups are ranked before they are read, or after, for their member
       from org, generate_series(1, 3) as kind, generate_series(1, 10000) as n
      where external_id = 'acme'`;
   assert.deepEqual(await listGroups("day"), ofFew);
+  await assertPagesAreTheWhole(3);
 });

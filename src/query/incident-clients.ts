@@ -29,6 +29,7 @@ export async function partsByClient(
   const top = await listTopMembers(reading.tx.sql, askOf(reading, [span], null), {
     by: kind === "error_rate" ? "errors" : "requests",
     currency: packCurrency(reading.org.currency),
+    after: null,
     limit: CLIENTS_MAX,
   });
   const shown = top.map((row) => row.memberId);

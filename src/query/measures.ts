@@ -123,13 +123,31 @@ export const costOf = (tally: Tally, currency: string): bigint =>
 const nanoOf = (tally: Tally, packed: number): bigint =>
   (tally.currency === packed ? tally.nano : tally.otherNano?.get(packed)) ?? 0n;
 
-/** Sorts the largest first by a measure (cost: in one currency). */
-export function compareTallies(order: Order, currency: string, a: Tally, b: Tally): number {
-  if (order === "totalTokens") return totalTokensOf(b) - totalTokensOf(a);
-  if (order !== "cost") return b[order] - a[order];
-  const difference = costOf(b, currency) - costOf(a, currency);
-  return difference > 0n ? 1 : difference < 0n ? -1 : 0;
-}
+/** A place among groups: how large one is by a measure (cost: in one currency, billionths), and its key. */
+export type Rank = { size: bigint; key: number };
+
+const sizeOf = (order: Order, currency: string, tally: Tally): bigint => {
+  if (order === "cost") return costOf(tally, currency);
+  return BigInt(order === "totalTokens" ? totalTokensOf(tally) : tally[order]);
+};
+
+/** The largest first by a measure, equal ones by key. */
+export const rankTallies = (
+  order: Order,
+  currency: string,
+  tallies: Iterable<readonly [key: number, tally: Tally]>,
+): Rank[] =>
+  [...tallies]
+    .map(([key, tally]) => ({ key, size: sizeOf(order, currency, tally) }))
+    .toSorted((a, b) => (a.size === b.size ? a.key - b.key : a.size > b.size ? -1 : 1));
+
+/** The ranks that come after one; all of them, after null. */
+export const ranksAfter = (ranks: readonly Rank[], after: Rank | null): readonly Rank[] =>
+  after === null
+    ? ranks
+    : ranks.filter(
+        ({ size, key }) => size < after.size || (size === after.size && key > after.key),
+      );
 
 /** A part of a whole, six digits; null when there is no whole. */
 export const ratioOf = (part: number, whole: number): number | null =>

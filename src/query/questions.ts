@@ -74,7 +74,10 @@ export type ReliabilityQuestion = WindowQuestion &
     requireComplete?: boolean | undefined;
   };
 
-export type BreakdownQuestion = Omit<UsageQuestion, "groupBy" | "granularity" | "compare">;
+export type BreakdownQuestion = Omit<UsageQuestion, "groupBy" | "granularity" | "compare"> & {
+  /** `nextCursor` of the page before, which had the same order. */
+  cursor?: string | undefined;
+};
 
 /** Across orgs; clients, actors and tags are an org's own and cannot be asked for. */
 export type SystemUsageQuestion = Omit<
@@ -94,4 +97,5 @@ export type TopOrgsQuestion = Pick<
   | "limit"
   | "orderBy"
   | "requireComplete"
+  | "cursor"
 >;

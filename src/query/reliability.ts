@@ -141,7 +141,7 @@ async function readCallGroups(
   const ranked = [...byEach]
     .toSorted(([a, x], [b, y]) => countOf(y) - countOf(x) || a - b)
     .map(([key]) => key);
-  const keys = showFirst(reading, each, ranked);
+  const { keys } = showFirst(reading, each, ranked);
   const byKey = new Map<number, CallTally>();
   for (const [key, calls] of byEach) {
     const known = byKey.get(keys.groupOf(key));

@@ -3,13 +3,15 @@ import { type Database, listOrgLabels, sumUsageByOrg } from "#store";
 import type { OrgRow, TopOrgsAnswer } from "./answers.ts";
 import {
   addSums,
-  compareTallies,
   createTally,
   measuresOf,
+  ranksAfter,
+  rankTallies,
   shareOf,
   type Tally,
   totalOf,
 } from "./measures.ts";
+import { formatRankCursor, parseRankCursor } from "./cursor.ts";
 import { planOf } from "./plan.ts";
 import type { TopOrgsQuestion } from "./questions.ts";
 import { askOf, EVERY_ORG, moneyFrameOf, type Reading, withReading } from "./reading.ts";
@@ -24,6 +26,8 @@ export async function getTopOrgs(
   question: TopOrgsQuestion,
 ): Promise<TopOrgsAnswer> {
   const plan = planOf(question, "system");
+  const list = `orgs/${plan.orderBy}`;
+  const after = parseRankCursor(list, question.cursor);
   return await withReading(
     { database, clock },
     { ...question, orgId: EVERY_ORG, plan },
@@ -31,28 +35,25 @@ export async function getTopOrgs(
       const { currency } = reading.org;
       const byOrg = await readOrgs(reading);
       const total = totalOf(byOrg.values());
-      const ranked = [...byOrg].toSorted(
-        ([a, x], [b, y]) => compareTallies(plan.orderBy, currency, x, y) || a - b,
-      );
-      const shown = ranked.slice(0, plan.limit);
-      const names = await listOrgLabels(
-        reading.tx.sql,
-        shown.map(([id]) => id),
-      );
+      const ranks = ranksAfter(rankTallies(plan.orderBy, currency, byOrg), after);
+      const shown = ranks.slice(0, plan.limit);
+      const last = shown.length < ranks.length ? (shown.at(-1) ?? null) : null;
+      const ids = shown.map(({ key }) => key);
+      const names = await listOrgLabels(reading.tx.sql, ids);
       const rowOf = (tally: Tally) => ({
         ...measuresOf(tally, currency),
         share: shareOf(tally, total, currency),
       });
-      const orgs: OrgRow[] = shown.map(([id, tally]) => {
+      const orgs: OrgRow[] = ids.map((id) => {
         const org = names.find((one) => one.id === id);
         return {
           orgId: org?.externalId ?? null,
           name: org?.name ?? null,
           isOther: false,
-          ...rowOf(tally),
+          ...rowOf(byOrg.get(id) ?? createTally()),
         };
       });
-      const rest = ranked.slice(plan.limit).map(([, tally]) => tally);
+      const rest = [...byOrg].flatMap(([id, tally]) => (ids.includes(id) ? [] : [tally]));
       if (rest.length > 0)
         orgs.push({ orgId: null, name: null, isOther: true, ...rowOf(totalOf(rest)) });
       const frame = await moneyFrameOf(reading);
@@ -60,6 +61,7 @@ export async function getTopOrgs(
         window: frame.window,
         totals: measuresOf(total, currency),
         orgs,
+        nextCursor: last && formatRankCursor(list, last),
         pricing: frame.pricing,
         freshness: frame.freshness,
         reconciliation: frame.reconciliation,

@@ -258,16 +258,36 @@ async function sumCallsOf(
   }));
 }
 
+/** A member's place by a measure: `size` is an integer (of cost, billionths). */
+type MemberRank = { size: bigint; key: number };
+
 /**
- * The first members by a measure (cost: in one currency), largest first, equal ones by id; MEMBER_OTHER is never
- * among them. Index as `sumUsage`, the pieces over the whole window. Reads only; repeatable.
+ * The first members by a measure (cost: in one currency), largest first, equal ones by id, of those after a rank;
+ * MEMBER_OTHER is never among them. Index as `sumUsage`, the pieces over the whole window. Reads only; repeatable.
  */
 export const listTopMembers = (
   sql: Sql,
   ask: RollupAsk,
-  order: { by: "requests" | "errors" | "totalTokens" | "cost"; currency: number; limit: number },
+  order: {
+    by: "requests" | "errors" | "totalTokens" | "cost";
+    currency: number;
+    after: MemberRank | null;
+    limit: number;
+  },
 ): Promise<{ memberId: number }[]> => sql<{ memberId: number }>`
-  select r.member_id as "memberId"
+  select m.member_id as "memberId"
+    from (
+    select r.member_id,
+           sum(case ${order.by}::text
+                 when 'errors' then case when r.outcome >= ${FIRST_ERROR_OUTCOME} then r.requests else 0 end
+                 when 'totalTokens' then r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens
+                                         + r.cache_write_1h_tokens + r.output_tokens + r.reasoning_tokens
+                 when 'cost' then case when uses.rated then case when abs(r.rating) = ${order.currency} then r.rated_nano else 0 end
+                                       when r.currency = ${order.currency} then r.cost_nano
+                                       else 0
+                                  end
+                 else r.requests
+               end) as size
     from (
     select p.no, r.*
       from unnest(${ask.pieces["15m"].buckets}::int4[], ${ask.pieces["15m"].starts}::timestamptz[], ${ask.pieces["15m"].ends}::timestamptz[])
@@ -310,18 +330,11 @@ export const listTopMembers = (
   ) r
    cross join lateral (select r.rating > ${RATED_ABOVE[ask.costBasis]}::int2 as rated) uses
    where r.member_id <> ${MEMBER_OTHER}
-   group by r.member_id
-   order by sum(case ${order.by}::text
-                  when 'errors' then case when r.outcome >= ${FIRST_ERROR_OUTCOME} then r.requests else 0 end
-                  when 'totalTokens' then r.input_tokens + r.cache_read_tokens + r.cache_write_5m_tokens
-                                          + r.cache_write_1h_tokens + r.output_tokens + r.reasoning_tokens
-                  when 'cost' then case when uses.rated then case when abs(r.rating) = ${order.currency} then r.rated_nano else 0 end
-                                        when r.currency = ${order.currency} then r.cost_nano
-                                        else 0
-                                   end
-                  else r.requests
-                end) desc,
-            r.member_id
+   group by r.member_id) m
+   where ${order.after?.size.toString() ?? null}::numeric is null
+      or m.size < ${order.after?.size.toString() ?? null}::numeric
+      or m.size = ${order.after?.size.toString() ?? null}::numeric and m.member_id > ${order.after?.key ?? null}::int4
+   order by m.size desc, m.member_id
    limit ${order.limit}`;
 
 /** A UTC day (YYYY-MM-DD) of which retention has deleted something, and what: quarters of an hour, or all figures. */

@@ -4,6 +4,7 @@ import { getBreakdown, type BreakdownQuestion, type TagGrouping } from "#query";
 import {
   breakdownAnswer,
   completeParameter,
+  groupCursorParameter,
   groupParameters,
   memberParameters,
   outcomeParameters,
@@ -23,6 +24,7 @@ const parameters = z.strictObject({
   tag: tagParameter,
   ...outcomeParameters,
   ...groupParameters,
+  ...groupCursorParameter,
   ...completeParameter,
 });
 const query = taggedQuery(parameters);

@@ -4,6 +4,7 @@ import {
   compareParameter,
   completeParameter,
   granularityParameter,
+  groupCursorParameter,
   groupParameters,
   modelParameter,
   outcomeParameters,
@@ -39,6 +40,7 @@ const topOrgsQuery = z.strictObject({
   timeZone,
   ...outcomeParameters,
   ...groupParameters,
+  ...groupCursorParameter,
   ...completeParameter,
 });
 
