@@ -190,9 +190,9 @@ test("batches go after their events, once folded, in lane order; each lane keeps
   await using db = await testDatabase();
   const { database } = db;
   const lane = await openLane(database);
-  for (let i = 0; i < 3; i++) await commitLongAgo(database, lane, [eventOf(33)], 32);
-  await commitTestBatch(database, lane, [eventOf(33)]);
-  await commitTestBatch(database, lane, [eventOf(33)]);
+  for (let i = 0; i < 3; i++) await commitLongAgo(database, lane, [eventOf(34)], 32);
+  await commitTestBatch(database, lane, [eventOf(34)]);
+  await commitTestBatch(database, lane, [eventOf(34)]);
   await database.sql`truncate event_key_1`;
   await database.sql`update ingestion_batches set committed_at = now() - interval '33 days'`;
   await using retention = open(database);
