@@ -114,30 +114,29 @@ export class LatencySketch {
   }
 
   /**
-   * Adds all of an encoded sketch without building it: the way to sum thousands of stored ones.
-   * Throws a RangeError on bytes that no sketch has; this sketch is then of no more use.
+   * Adds all of an encoded sketch, which may be a stretch of other bytes, without building it: the way to sum thousands
+   * of stored ones. Throws a RangeError on bytes that no sketch has; this sketch is then of no more use.
    */
-  mergeEncoded(bytes: Uint8Array): void {
-    const length = bytes.length;
-    if (length === 0) return;
-    if (length > 2 * SPARSE_BINS_MAX && this.#dense === null) this.#becomeDense();
+  mergeEncoded(bytes: Uint8Array, start = 0, end = bytes.length): void {
+    if (end > bytes.length) throw new RangeError("latency sketch is cut short");
+    if (end - start > 2 * SPARSE_BINS_MAX && this.#dense === null) this.#becomeDense();
     const dense = this.#dense;
     let bin = -1;
-    let at = 0;
+    let at = start;
     let added = 0;
-    while (at < length) {
+    while (at < end) {
       // Almost every gap and count is one byte.
       let gap = bytes[at++] ?? 0;
       if (gap >= 0x80) {
         const from = at - 1;
-        at = endOfVarint(bytes, from);
+        at = endOfVarint(bytes, from, end);
         gap = readVarint(bytes, from, at);
       }
-      if (at >= length) throw new RangeError("latency sketch is cut short");
+      if (at >= end) throw new RangeError("latency sketch is cut short");
       let count = bytes[at++] ?? 0;
       if (count >= 0x80) {
         const from = at - 1;
-        at = endOfVarint(bytes, from);
+        at = endOfVarint(bytes, from, end);
         count = readVarint(bytes, from, at);
       }
       bin += gap + 1;
@@ -290,7 +289,7 @@ class EncodedBins {
       this.#at = from + 1;
       return byte;
     }
-    this.#at = endOfVarint(this.#bytes, from);
+    this.#at = endOfVarint(this.#bytes, from, this.#bytes.length);
     return readVarint(this.#bytes, from, this.#at);
   }
 }
@@ -324,10 +323,10 @@ class BinWriter {
   }
 }
 
-function endOfVarint(bytes: Uint8Array, from: number): number {
+function endOfVarint(bytes: Uint8Array, from: number, end: number): number {
   let at = from;
-  while (at < bytes.length && (bytes[at] ?? 0) >= 0x80) at++;
-  if (at >= bytes.length || at - from > 7)
+  while (at < end && (bytes[at] ?? 0) >= 0x80) at++;
+  if (at >= end || at - from > 7)
     throw new RangeError("latency sketch is cut short or has a number too long");
   return at + 1;
 }

@@ -96,7 +96,7 @@ const whole = new LatencySketch();
 export function mergeSketches(sketch: LatencySketch, bytes: Buffer): LatencySketch {
   for (let at = 0; at < bytes.length;) {
     const end = at + 4 + bytes.readUInt32BE(at);
-    sketch.mergeEncoded(bytes.subarray(at + 4, end));
+    sketch.mergeEncoded(bytes, at + 4, end);
     at = end;
   }
   return sketch;
