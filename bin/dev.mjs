@@ -5,8 +5,8 @@ import { pathWith } from "./install.mjs";
 import { formatElapsed } from "./launcher-plan.mjs";
 import { say } from "./progress.mjs";
 
-/** Test files run at once: each has its own process and database, and two cores are common. */
-const TEST_FILES_AT_ONCE = 2;
+/** Test files run at once: each has its own process and database; two cores are common, and some tests mostly wait. */
+const TEST_FILES_AT_ONCE = 3;
 
 /** The checks of `npm run check`, cheapest first. */
 const CHECKS = [

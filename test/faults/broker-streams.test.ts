@@ -150,9 +150,15 @@ faultTest(
     await waitFor(async () => (await metricOf(first, "tallystick_ingest_events_total")) > 200);
     await using second = await spawnService(options);
     // The stream is for the member whose name comes first: it may change hands before both agree on that.
-    await waitFor(async () => await isShared(db.database), { what: "the two to share" });
-    const isFirst = (await countReadBy(first)) === 1;
-    const [sleeper, other] = isFirst ? [first, second] : [second, first];
+    const [sleeper, other] = await waitFor(
+      async () => {
+        if (!(await isShared(db.database))) return undefined;
+        const readers = [await countReadBy(first), await countReadBy(second)];
+        if (readers.reduce((sum, streams) => sum + streams, 0) !== 1) return undefined;
+        return readers[0] === 1 ? ([first, second] as const) : ([second, first] as const);
+      },
+      { msMax: 30_000, what: "the two to share" },
+    );
     const countedByOther = await metricOf(other, "tallystick_ingest_events_total");
     const [owner] = await ownersOf(db.database);
     sleeper.kill("SIGSTOP");
@@ -161,7 +167,7 @@ faultTest(
         const [now] = await ownersOf(db.database);
         return now !== undefined && now.epoch > (owner?.epoch ?? 0);
       },
-      { msMax: 15_000, what: "the other process to take the stream over" },
+      { msMax: 30_000, what: "the other process to take the stream over" },
     );
     const taken = published.confirmedEvents;
     await waitFor(
