@@ -1,8 +1,5 @@
 import { packCurrency } from "./usage-event.ts";
 
-/** Billionths in one unit of a currency: the resolution in which money is stored and added up. */
-export const NANO_PER_UNIT = 1_000_000_000n;
-
 /** An exact amount in billionths of the currency's unit; `rounded` when digits below that were lost. */
 export type NanoAmount = { nano: bigint; rounded: boolean };
 
@@ -10,6 +7,7 @@ const DECIMAL = /^(-?)(0|[1-9]\d*)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 /** Whether `text` is a decimal as JSON writes numbers. */
 export const isDecimal = (text: string): boolean => DECIMAL.test(text);
 
+/** Billionths of a currency's unit: the resolution in which money is stored and added up. */
 const FRACTION_DIGITS = 9;
 const FRACTION_DIGITS_MIN = 2;
 /** Amounts of 10^30 units and more are no money; the bound also keeps the cost of reading linear. */

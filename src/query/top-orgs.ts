@@ -53,7 +53,8 @@ export async function getTopOrgs(
           ...rowOf(byOrg.get(id) ?? createTally()),
         };
       });
-      const rest = [...byOrg].flatMap(([id, tally]) => (ids.includes(id) ? [] : [tally]));
+      const isShown = new Set(ids);
+      const rest = [...byOrg].flatMap(([id, tally]) => (isShown.has(id) ? [] : [tally]));
       if (rest.length > 0)
         orgs.push({ orgId: null, name: null, isOther: true, ...rowOf(totalOf(rest)) });
       const frame = await moneyFrameOf(reading);
